@@ -1,0 +1,218 @@
+//! The broker: owns the topics, hands out producers and consumers, and on disk keeps the directory.
+
+mod builder;
+mod flusher;
+mod report;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+pub use builder::BrokerBuilder;
+pub use report::{LoweredCommit, PartitionDescription, RecoveryReport, TopicDescription};
+
+use crate::clock::Clock;
+use crate::config::TopicConfig;
+use crate::consumer::ConsumerBuilder;
+use crate::error::{Error, Result};
+use crate::group::Coordinator;
+use crate::ids::TopicPartition;
+use crate::log::FlushQueue;
+use crate::producer::Producer;
+use crate::record::codec::Codec;
+use crate::storage::DataDir;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::topic::catalog::Catalog;
+
+/// Event streaming inside your process: owns topics, in memory or in a directory.
+///
+/// Cloning is cheap, and clones are the same broker; it can be shared between threads.
+///
+/// # In memory and on disk
+/// [`Broker::in_memory`] opens no file and starts no thread. [`Broker::open`] keeps topics in a directory, which
+/// one broker owns at a time; it starts one thread, which syncs files in the background. The interface is the
+/// same.
+///
+/// # Closing
+/// Producers and consumers keep the directory in use after the last `Broker` is dropped, and go on working.
+/// [`Broker::close`] ends it for all of them. Dropping everything without closing loses nothing that
+/// [`Durability`](crate::Durability) promises, and frees the directory.
+///
+/// ```
+/// use ottla::{Broker, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+/// broker.producer::<String, String>("payments")?.send("alice", "paid 200 to bob")?;
+/// broker.close()?;
+/// # Ok::<(), ottla::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Broker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    catalog: Arc<Catalog>,
+    coordinator: Arc<Coordinator>,
+    clock: Arc<dyn Clock>,
+    recovery_report: RecoveryReport,
+    closed: AtomicBool,
+    /// `None` in memory.
+    disk: Option<Disk>,
+}
+
+/// What a broker in a directory has to end.
+struct Disk {
+    data_dir: Arc<DataDir>,
+    flush: FlushQueue,
+    flusher: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Broker {
+    /// A broker that keeps everything in memory.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        builder::in_memory(builder::system_clock())
+    }
+
+    /// A broker that keeps its topics in the directory `dir`, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::DirectoryInUse`] if another broker, in this process or another, has it open;
+    /// [`Error::Corrupt`] and [`Error::UnsupportedFormat`] if it holds what this version cannot read (nothing is changed
+    /// then); [`Error::Io`], [`Error::StorageFull`].
+    ///
+    /// What was found and mended is in [`Broker::recovery_report`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().data_dir(dir).open()
+    }
+
+    /// A broker with settings of your own.
+    #[must_use]
+    pub fn builder() -> BrokerBuilder {
+        BrokerBuilder::new()
+    }
+
+    /// What opening the directory found and mended. Empty in memory.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.inner.recovery_report
+    }
+
+    /// Makes a topic that does not exist yet.
+    ///
+    /// # Errors
+    /// [`Error::TopicExists`], [`Error::InvalidTopicName`], [`Error::InvalidConfig`], [`Error::Closed`]; [`Error::Io`] and
+    /// [`Error::StorageFull`], after which there is no such topic.
+    #[expect(clippy::needless_pass_by_value, reason = "a config is made for this call")]
+    pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
+        self.open_catalog()?.create(name, &config).map(drop)
+    }
+
+    /// Makes a topic unless it exists. An existing one keeps its settings, whatever `config` says.
+    ///
+    /// # Errors
+    /// [`Error::PartitionCountMismatch`] if it exists and `config` names another number of partitions; else as
+    /// [`create_topic`](Self::create_topic).
+    #[expect(clippy::needless_pass_by_value, reason = "a config is made for this call")]
+    pub fn open_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
+        self.open_catalog()?.open_or_create(name, &config).map(drop)
+    }
+
+    /// The names of all topics, in alphabetical order.
+    #[must_use]
+    pub fn list_topics(&self) -> Vec<String> {
+        self.inner.catalog.topics().iter().map(|topic| topic.name().to_string()).collect()
+    }
+
+    /// A topic's settings, and what its partitions hold now.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
+        let topic = self.inner.catalog.user_topic(name)?;
+        Ok(TopicDescription::of(&topic))
+    }
+
+    /// Deletes a topic and its records. Producers and consumers that hold it get [`Error::TopicDeleted`]; records
+    /// that were polled stay valid.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`], [`Error::InvalidTopicName`], [`Error::Closed`]; [`Error::Io`] if files could not be
+    /// removed: the topic is gone all the same, and its files go when the name is used again or the broker is
+    /// next opened.
+    pub fn delete_topic(&self, name: &str) -> Result<()> {
+        let topic = self.open_catalog()?.delete(name)?;
+        self.inner.coordinator.committed().forget_topic(topic.id())
+    }
+
+    /// A producer for a topic, with codecs for key and value.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`], [`Error::Closed`].
+    pub fn producer<K: Codec, V: Codec>(&self, topic: &str) -> Result<Producer<K, V>> {
+        let topic = self.open_catalog()?.user_topic(topic)?;
+        Ok(Producer::new(topic, Arc::clone(&self.inner.clock)))
+    }
+
+    /// Begins a consumer, with codecs for key and value.
+    pub fn consumer<K: Codec, V: Codec>(&self) -> ConsumerBuilder<K, V> {
+        ConsumerBuilder::new(Arc::clone(&self.inner.catalog), Arc::clone(&self.inner.coordinator))
+    }
+
+    /// How far a group has come: its committed offset in every partition for which it has one.
+    #[must_use]
+    pub fn committed_offsets(&self, group: &str) -> BTreeMap<TopicPartition, u64> {
+        let topics = self.inner.catalog.topics();
+        let commits = self.inner.coordinator.committed().of_group(group).into_iter();
+        let named = commits.filter_map(|commit| {
+            let topic = topics.iter().find(|topic| topic.id() == commit.topic_id)?;
+            Some((TopicPartition::new(&**topic.name(), commit.partition), commit.offset))
+        });
+        named.collect()
+    }
+
+    /// Ends the broker for all its handles: they answer [`Error::Closed`] from now on, and sleeping polls
+    /// wake up with it. Everything sent is made to survive a power loss, the background thread is joined and
+    /// the directory is free when this returns. Closing again does nothing.
+    ///
+    /// # Errors
+    /// The first of what went wrong: [`Error::PartitionFailed`] if the disk refused a sync, now or earlier.
+    /// The broker is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        if self.inner.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let outcome = self.inner.catalog.close();
+        if let Some(disk) = &self.inner.disk {
+            disk.end();
+        }
+        outcome
+    }
+
+    fn open_catalog(&self) -> Result<&Catalog> {
+        if self.inner.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(&self.inner.catalog) }
+    }
+}
+
+impl Disk {
+    fn end(&self) {
+        self.flush.stop();
+        if let Some(flusher) = self.flusher.lock().take() {
+            // If it panicked, it has said so on its way out; there is nothing left for it to do.
+            drop(flusher.join());
+        }
+        self.data_dir.release();
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("data_dir", &self.inner.disk.as_ref().map(|disk| disk.data_dir.path()))
+            .field("topics", &self.list_topics())
+            .finish_non_exhaustive()
+    }
+}

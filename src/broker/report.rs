@@ -1,0 +1,97 @@
+//! What a broker tells about itself: its topics, and what opening its directory found.
+
+use crate::config::Durability;
+use crate::ids::TopicPartition;
+use crate::log::TornTail;
+use crate::topic::Topic;
+
+/// A topic's settings and partitions, from [`Broker::describe_topic`](crate::Broker::describe_topic).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicDescription {
+    /// The name.
+    pub name: String,
+    /// Random; tells this topic from an earlier one of the same name.
+    pub id: u64,
+    /// What an acknowledged record survives.
+    pub durability: Durability,
+    /// The most bytes of key, value and headers of a record.
+    pub max_record_bytes: u64,
+    /// The most bytes that the records of one call may take in one partition's log.
+    pub max_batch_bytes: u64,
+    /// The size at which a partition's log goes on in a new file.
+    pub segment_bytes: u64,
+    /// How many bytes the topic may hold if it is in memory.
+    pub memory_limit: u64,
+    /// The partitions, by number.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+/// A partition, as part of a [`TopicDescription`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionDescription {
+    /// The number, from 0.
+    pub partition: u32,
+    /// Random; seeds the checksums of the partition's records.
+    pub id: u64,
+    /// The first offset that is kept. In memory it is also the number of records that were dropped at the bound.
+    pub start_offset: u64,
+    /// The offset behind the last readable record.
+    pub end_offset: u64,
+}
+
+impl TopicDescription {
+    pub(super) fn of(topic: &Topic) -> Self {
+        let settings = topic.settings();
+        let partitions = topic.partitions().iter().map(|log| PartitionDescription {
+            partition: log.identity().partition,
+            id: log.identity().id,
+            start_offset: log.start_offset(),
+            end_offset: log.end_offset(),
+        });
+        Self {
+            name: topic.name().to_string(),
+            id: topic.id(),
+            durability: settings.durability,
+            max_record_bytes: settings.max_record_bytes,
+            max_batch_bytes: settings.max_batch_bytes,
+            segment_bytes: settings.segment_bytes,
+            memory_limit: settings.memory_limit,
+            partitions: partitions.collect(),
+        }
+    }
+}
+
+/// What opening a directory found and mended, from
+/// [`Broker::recovery_report`](crate::Broker::recovery_report).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Logs that ended with bytes that were no whole record, and were cut there.
+    pub torn_tails: Vec<TornTail>,
+    /// Groups that had committed more than their partition now holds.
+    pub lowered_commits: Vec<LoweredCommit>,
+}
+
+impl RecoveryReport {
+    /// Whether nothing had to be mended.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.torn_tails.is_empty() && self.lowered_commits.is_empty()
+    }
+}
+
+/// A committed offset beyond the end of its partition, which was lowered to that end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoweredCommit {
+    /// The group.
+    pub group: String,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// What it had committed.
+    pub committed: u64,
+    /// What counts now.
+    pub lowered_to: u64,
+}

@@ -1,0 +1,144 @@
+//! Time: the [`Timestamp`] of a record and the [`Clock`] it is read from, which a test can replace.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::sync::{AtomicI64, Ordering};
+
+/// A moment in milliseconds since the Unix epoch, as Kafka counts them.
+///
+/// ```
+/// use ottla::Timestamp;
+/// let moment = Timestamp::from_millis(1_593_093_960_000);
+/// assert_eq!(moment.as_millis(), 1_593_093_960_000);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The moment `millis` milliseconds after the Unix epoch (before it, if negative).
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Now, by the clock that stamps records unless the broker was given another: see
+    /// [`SystemClock`]. Use this, not [`SystemTime`], for "records sent from here on" when you
+    /// [seek](crate::Consumer::seek_to_timestamp): the two differ by up to a kernel tick.
+    #[must_use]
+    pub fn now() -> Self {
+        SystemClock.now()
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// Rounded down to the millisecond.
+    fn from(time: SystemTime) -> Self {
+        let millis = match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+        };
+        Self(millis)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+/// Where a broker reads the time. Replace it with [`BrokerBuilder::clock`](crate::BrokerBuilder::clock).
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The current time.
+    fn now(&self) -> Timestamp;
+}
+
+/// The wall clock, read cheaply: on Linux the kernel's coarse clock, which costs a tenth of
+/// [`SystemTime::now`] and stands still between two kernel ticks (1 to 10 ms, commonly 4).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn now(&self) -> Timestamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        Timestamp(now.tv_sec * 1_000 + now.tv_nsec / 1_000_000)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn now(&self) -> Timestamp {
+        PreciseClock.now()
+    }
+}
+
+/// The wall clock to the millisecond, for those who would rather pay some tens of nanoseconds a send
+/// than have timestamps up to a kernel tick old.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PreciseClock;
+
+impl Clock for PreciseClock {
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+}
+
+/// A clock that only moves when told to, for tests.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use ottla::{Clock, ManualClock, Timestamp};
+///
+/// let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+/// clock.advance(Duration::from_secs(2));
+/// assert_eq!(clock.now(), Timestamp::from_millis(3_000));
+/// ```
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    millis: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock that shows `now` until it is moved.
+    #[must_use]
+    pub const fn new(now: Timestamp) -> Self {
+        Self { millis: AtomicI64::new(now.0) }
+    }
+
+    /// Moves the clock to `now`, backwards too.
+    pub fn set(&self, now: Timestamp) {
+        self.millis.store(now.0, Ordering::SeqCst);
+    }
+
+    /// Moves the clock forward, by whole milliseconds.
+    pub fn advance(&self, by: Duration) {
+        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.millis.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.millis.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_time_rounds_down_on_both_sides_of_the_epoch() {
+        let after = UNIX_EPOCH + Duration::from_micros(1_999);
+        assert_eq!(Timestamp::from(after).as_millis(), 1);
+        let before = UNIX_EPOCH - Duration::from_millis(5);
+        assert_eq!(Timestamp::from(before).as_millis(), -5);
+    }
+}

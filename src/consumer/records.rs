@@ -1,0 +1,286 @@
+//! What a poll returns: runs of frames in the log's own memory, and a typed view of each record in them.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::error::{CodecError, DecodeError, RecordPart};
+use crate::group::Commit;
+use crate::ids::TopicPartition;
+use crate::log::Run;
+use crate::record::codec::Codec;
+use crate::record::frame::{Frame, Frames};
+use crate::record::headers::Headers;
+use crate::sync::Arc;
+use crate::topic::Topic;
+
+/// Consecutive records of one partition.
+#[derive(Debug)]
+pub(super) struct PartitionRun {
+    topic: Arc<Topic>,
+    partition: u32,
+    run: Run,
+}
+
+impl PartitionRun {
+    pub(super) fn new(topic: Arc<Topic>, partition: u32, run: Run) -> Self {
+        Self { topic, partition, run }
+    }
+
+    pub(super) fn end_offset(&self) -> u64 {
+        self.run.end_offset()
+    }
+
+    pub(super) fn commit_behind(&self, offset: u64) -> Commit {
+        Commit { topic_id: self.topic.id(), partition: self.partition, offset }
+    }
+}
+
+/// The records of one poll. They are read where they lie in the log, and stay valid for as long as
+/// this value lives, whatever happens to the consumer, the topic or the broker; it can be sent to other threads.
+pub struct Records<K, V> {
+    runs: Vec<PartitionRun>,
+    codecs: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Codec, V: Codec> Records<K, V> {
+    pub(super) fn new(runs: Vec<PartitionRun>) -> Self {
+        Self { runs, codecs: PhantomData }
+    }
+
+    pub(super) fn runs(&self) -> &[PartitionRun] {
+        &self.runs
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.runs.iter().map(|run| run.run.records()).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The records, partition by partition, in the order of their offsets.
+    #[must_use]
+    pub fn iter(&self) -> RecordsIter<'_, K, V> {
+        RecordsIter { runs: self.runs.iter(), current: None, codecs: PhantomData }
+    }
+}
+
+impl<'a, K: Codec, V: Codec> IntoIterator for &'a Records<K, V> {
+    type Item = Record<'a, K, V>;
+    type IntoIter = RecordsIter<'a, K, V>;
+
+    fn into_iter(self) -> RecordsIter<'a, K, V> {
+        self.iter()
+    }
+}
+
+impl<K, V> fmt::Debug for Records<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.runs.iter().map(|run| &run.run)).finish()
+    }
+}
+
+/// Iterates over [`Records`].
+pub struct RecordsIter<'a, K, V> {
+    runs: std::slice::Iter<'a, PartitionRun>,
+    current: Option<(&'a PartitionRun, Frames<'a>)>,
+    codecs: PhantomData<fn() -> (K, V)>,
+}
+
+impl<'a, K: Codec, V: Codec> Iterator for RecordsIter<'a, K, V> {
+    type Item = Record<'a, K, V>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a, K, V>> {
+        loop {
+            if let Some((run, frames)) = &mut self.current {
+                for frame in frames.by_ref() {
+                    if frame.is_record() {
+                        return Some(Record { run, frame, codecs: PhantomData });
+                    }
+                }
+            }
+            let run = self.runs.next()?;
+            self.current = Some((run, run.run.frames()));
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for RecordsIter<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordsIter").finish_non_exhaustive()
+    }
+}
+
+/// A record, where it lies in the log. Copying it copies a reference; [`to_owned`](Record::to_owned) copies the
+/// record.
+pub struct Record<'a, K, V> {
+    run: &'a PartitionRun,
+    frame: Frame<'a>,
+    codecs: PhantomData<fn() -> (K, V)>,
+}
+
+impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &'a str {
+        self.run.topic.name()
+    }
+
+    /// The partition.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        self.run.partition
+    }
+
+    /// The number of the record in its partition.
+    #[must_use]
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.frame.offset()
+    }
+
+    /// The time that the sender gave, or the time of the send.
+    #[must_use]
+    #[inline]
+    pub fn timestamp(&self) -> Timestamp {
+        Timestamp::from_millis(self.frame.timestamp())
+    }
+
+    /// The key, decoded.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are not what `K` writes, or are null and `K` is not an `Option`.
+    #[inline]
+    pub fn key(&self) -> Result<K::View<'a>, DecodeError> {
+        K::decode(self.frame.key()).map_err(|source| self.undecodable(RecordPart::Key, source))
+    }
+
+    /// The value, decoded. Decoding happens here, not in the poll: a record that cannot be decoded stops nothing.
+    ///
+    /// # Errors
+    /// As [`key`](Self::key).
+    #[inline]
+    pub fn value(&self) -> Result<V::View<'a>, DecodeError> {
+        V::decode(self.frame.value()).map_err(|source| self.undecodable(RecordPart::Value, source))
+    }
+
+    /// The bytes of the key; `None` is a null.
+    #[must_use]
+    #[inline]
+    pub fn key_bytes(&self) -> Option<&'a [u8]> {
+        self.frame.key()
+    }
+
+    /// The bytes of the value; `None` is a null. They begin 8-byte aligned.
+    #[must_use]
+    #[inline]
+    pub fn value_bytes(&self) -> Option<&'a [u8]> {
+        self.frame.value()
+    }
+
+    /// Whether the value is null: the key is gone.
+    #[must_use]
+    pub fn is_tombstone(&self) -> bool {
+        self.frame.value().is_none()
+    }
+
+    /// The headers, in the order in which they were given.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'a> {
+        self.frame.headers()
+    }
+
+    /// A copy that owns its bytes.
+    #[must_use]
+    pub fn to_owned(self) -> OwnedRecord {
+        self.owned_by(Bytes::copy_from_slice)
+    }
+
+    /// A copy that shares its bytes with the log: nothing is copied, and the piece of the log around the record (up
+    /// to 256 KiB, or one batch) stays in memory for as long as one of the [`Bytes`] lives.
+    #[must_use]
+    pub fn share(self) -> OwnedRecord {
+        self.owned_by(|bytes| self.run.run.share(bytes))
+    }
+
+    fn owned_by(self, own: impl Fn(&[u8]) -> Bytes) -> OwnedRecord {
+        let headers = self.headers();
+        OwnedRecord {
+            partition: self.topic_partition(),
+            offset: self.offset(),
+            timestamp: self.timestamp(),
+            key: self.key_bytes().map(&own),
+            value: self.value_bytes().map(&own),
+            headers: headers.map(|header| (header.name.to_owned(), header.value.map(&own))).collect(),
+        }
+    }
+
+    pub(super) fn commit_behind(&self) -> Commit {
+        self.run.commit_behind(self.offset() + 1)
+    }
+
+    fn topic_partition(self) -> TopicPartition {
+        TopicPartition::new(self.topic(), self.partition())
+    }
+
+    #[cold]
+    fn undecodable(&self, part: RecordPart, source: CodecError) -> DecodeError {
+        DecodeError { partition: self.topic_partition(), offset: self.offset(), part, source }
+    }
+}
+
+impl<K, V> Clone for Record<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Record<'_, K, V> {}
+
+impl<K, V> fmt::Debug for Record<'_, K, V> {
+    /// Without the payload.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("topic", &self.run.topic.name())
+            .field("partition", &self.run.partition)
+            .field("offset", &self.frame.offset())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A record on its own. See [`Record::to_owned`] and [`Record::share`].
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnedRecord {
+    /// Where it lies.
+    pub partition: TopicPartition,
+    /// Its number in the partition.
+    pub offset: u64,
+    /// The time that the sender gave, or the time of the send.
+    pub timestamp: Timestamp,
+    /// The bytes of the key; `None` is a null.
+    pub key: Option<Bytes>,
+    /// The bytes of the value; `None` is a null.
+    pub value: Option<Bytes>,
+    /// The headers: names and values, of which `None` is a null.
+    pub headers: Vec<(String, Option<Bytes>)>,
+}
+
+impl fmt::Debug for OwnedRecord {
+    /// Without the payload.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedRecord")
+            .field("partition", &self.partition)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,353 @@
+//! What can go wrong, grouped by what the caller can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ids::{RecordMetadata, TopicPartition};
+
+/// `std::result::Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything a call on Ottla can answer instead of what was asked.
+///
+/// The variants come in four groups, by what a caller can do:
+///
+/// * **mend the call**: from [`InvalidTopicName`](Error::InvalidTopicName) to [`NoGroup`](Error::NoGroup);
+/// * **go on differently**: from [`OffsetOutOfRange`](Error::OffsetOutOfRange) to
+///   [`PartlyAppended`](Error::PartlyAppended);
+/// * **try again**: [`StorageFull`](Error::StorageFull), [`Io`](Error::Io) (see
+///   [`is_retriable`](Error::is_retriable));
+/// * **stop**: from [`Closed`](Error::Closed) to [`UnsupportedFormat`](Error::UnsupportedFormat).
+///
+/// Unless a variant says otherwise, nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The topic name breaks Kafka's rules. Choose another.
+    #[error("topic name {name:?} is not valid: {reason}")]
+    InvalidTopicName {
+        /// The name as given.
+        name: String,
+        /// The rule it breaks.
+        reason: &'static str,
+    },
+
+    /// A setting is outside its range.
+    #[error("setting {setting} is {value}, but must be {allowed}")]
+    InvalidConfig {
+        /// The setting's name, as the builder's method is called.
+        setting: &'static str,
+        /// The value as given.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+
+    /// No topic has this name. [`Broker::open_topic`](crate::Broker::open_topic) makes it.
+    #[error("topic {topic:?} does not exist; create it with open_topic or create_topic")]
+    TopicNotFound {
+        /// The name asked for.
+        topic: String,
+    },
+
+    /// A topic of this name exists already. [`Broker::open_topic`](crate::Broker::open_topic) accepts that.
+    #[error("topic {topic:?} exists already")]
+    TopicExists {
+        /// The existing topic.
+        topic: String,
+    },
+
+    /// The topic exists with another number of partitions than was asked for.
+    #[error("topic {topic:?} has {existing} partitions, not {requested}")]
+    PartitionCountMismatch {
+        /// The topic.
+        topic: String,
+        /// How many partitions it has.
+        existing: u32,
+        /// How many were asked for.
+        requested: u32,
+    },
+
+    /// The topic has no such partition.
+    #[error("topic {topic:?} has no partition {partition}: its partitions are 0 to {}", partitions - 1)]
+    InvalidPartition {
+        /// The topic.
+        topic: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many partitions the topic has.
+        partitions: u32,
+    },
+
+    /// The record is larger than the topic's `max_record_bytes`.
+    #[error("a record of {size} bytes is over max_record_bytes of topic {topic:?}, which is {max}")]
+    RecordTooLarge {
+        /// The topic.
+        topic: String,
+        /// Bytes of key, value and headers together.
+        size: usize,
+        /// The topic's `max_record_bytes`.
+        max: usize,
+    },
+
+    /// The records of one call for one partition are larger than the topic's `max_batch_bytes`.
+    #[error("a batch of {size} bytes is over max_batch_bytes of topic {topic:?}, which is {max}")]
+    BatchTooLarge {
+        /// The topic.
+        topic: String,
+        /// Bytes the batch would take in the log.
+        size: usize,
+        /// The topic's `max_batch_bytes`.
+        max: usize,
+    },
+
+    /// A header name over 65,535 bytes, or more than 65,535 headers.
+    #[error("a record for topic {topic:?} has headers that do not fit: {reason}")]
+    InvalidHeaders {
+        /// The topic.
+        topic: String,
+        /// The limit that was passed.
+        reason: &'static str,
+    },
+
+    /// A timestamp before the Unix epoch.
+    #[error("timestamp {millis} is before the Unix epoch; allowed are 0 and more milliseconds")]
+    InvalidTimestamp {
+        /// The timestamp as given.
+        millis: i64,
+    },
+
+    /// A codec could not turn a key or value into bytes.
+    #[error("the {part} of a record for topic {topic:?} cannot be encoded: {source}")]
+    Encode {
+        /// The topic.
+        topic: String,
+        /// Which part of the record.
+        part: RecordPart,
+        /// What the codec said.
+        source: CodecError,
+    },
+
+    /// A codec could not read a key or value. The record's bytes stay at hand
+    /// ([`Record::value_bytes`](crate::Record::value_bytes)), and polling goes on.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+
+    /// The consumer does not read this partition.
+    #[error("{partition} is not assigned to this consumer")]
+    NotAssigned {
+        /// The partition.
+        partition: TopicPartition,
+    },
+
+    /// A consumer was built without topics, or with both subscribed and hand-assigned ones.
+    #[error("a consumer needs either topics or partitions assigned by hand, and has {found}")]
+    InvalidSubscription {
+        /// What the builder was given.
+        found: &'static str,
+    },
+
+    /// Committed offsets belong to a group, and this consumer has none. Name one with
+    /// [`ConsumerBuilder::group`](crate::ConsumerBuilder::group).
+    #[error("this consumer has no group, so it cannot commit offsets or read committed ones")]
+    NoGroup,
+
+    /// The position is outside what the partition holds: retention or a bound took the records, or a
+    /// seek missed. Seek to go on, or choose a policy with
+    /// [`ConsumerBuilder::on_out_of_range`](crate::ConsumerBuilder::on_out_of_range).
+    #[error("offset {requested} of {partition} is out of range: it holds {earliest} to {latest}")]
+    OffsetOutOfRange {
+        /// The partition.
+        partition: TopicPartition,
+        /// The position asked for.
+        requested: u64,
+        /// The first offset the partition holds.
+        earliest: u64,
+        /// The next offset to be written; a valid position.
+        latest: u64,
+    },
+
+    /// [`Start::Committed`](crate::Start::Committed) was asked for, and the group has committed nothing here.
+    #[error("group {group:?} has no committed offset for {partition}")]
+    NoCommittedOffset {
+        /// The group; empty for a consumer without one.
+        group: String,
+        /// The partition.
+        partition: TopicPartition,
+    },
+
+    /// The group already has a member. Wait until it is dropped, or use another group.
+    #[error("group {group:?} already has a member; one at a time is supported")]
+    GroupInUse {
+        /// The group.
+        group: String,
+    },
+
+    /// Another broker, in this process or another, owns the directory.
+    #[error("directory {} is in use by another broker (owner: {owner})", dir.display())]
+    DirectoryInUse {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the owner wrote about itself, such as `pid 4711`.
+        owner: String,
+    },
+
+    /// A call for several partitions failed after some of them had taken their records. Send only the
+    /// missing ones again: `appended` has `None` in their place.
+    #[error("{} of {} records were appended before: {source}", appended.iter().flatten().count(), appended.len())]
+    PartlyAppended {
+        /// Where each record of the call is, in its order.
+        appended: Vec<Option<RecordMetadata>>,
+        /// What stopped the rest.
+        source: Box<Error>,
+    },
+
+    /// The disk, or the quota, is full. What was acknowledged stays; sending works again, without a
+    /// restart, when there is room.
+    #[error("storage full: cannot {operation} {}: {source}", path.display())]
+    StorageFull {
+        /// What was being done.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The operating system refused a file operation.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The broker was closed. Open another.
+    #[error("the broker is closed")]
+    Closed,
+
+    /// The topic was deleted while this handle was in use.
+    #[error("topic {topic:?} was deleted")]
+    TopicDeleted {
+        /// The topic.
+        topic: String,
+    },
+
+    /// An earlier fault left the partition unable to take records; reading it still works. Opening the
+    /// broker again recovers what is on disk.
+    #[error("{partition} takes no more records after a fault: {fault}")]
+    PartitionFailed {
+        /// The partition.
+        partition: TopicPartition,
+        /// The fault.
+        fault: String,
+    },
+
+    /// Bytes on disk are not what was written. They were left untouched.
+    #[error("{} is damaged at byte {position}: {detail}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        position: u64,
+        /// What is wrong there.
+        detail: String,
+    },
+
+    /// A file was written by a later version of this crate. It was left untouched.
+    #[error("{} has format version {found}; this version reads up to {supported}", path.display())]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// The version found in it.
+        found: u16,
+        /// The highest version this crate reads.
+        supported: u16,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything else being done: the disk was full, or the
+    /// system refused for the moment.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::StorageFull { .. } | Self::Io { .. } => true,
+            Self::PartlyAppended { source, .. } => source.is_retriable(),
+            _ => false,
+        }
+    }
+
+    /// Names the operation and the file that an I/O error belongs to.
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| {
+            let path = path.to_path_buf();
+            match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Self::StorageFull { operation, path, source }
+                }
+                _ => Self::Io { operation, path, source },
+            }
+        }
+    }
+}
+
+/// The part of a record that a [`Codec`](crate::Codec) works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecordPart {
+    /// The key.
+    Key,
+    /// The value.
+    Value,
+}
+
+impl std::fmt::Display for RecordPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Key => "key",
+            Self::Value => "value",
+        })
+    }
+}
+
+/// What a [`Codec`](crate::Codec) says when it cannot encode or decode.
+///
+/// ```
+/// use ottla::CodecError;
+/// let error = CodecError::new("a payment needs a positive amount");
+/// assert_eq!(error.to_string(), "a payment needs a positive amount");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct CodecError(Box<dyn std::error::Error + Send + Sync>);
+
+impl CodecError {
+    /// Wraps a message or another error.
+    pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(reason.into())
+    }
+
+    /// The answer of a codec without `Option` to a null.
+    #[must_use]
+    pub fn null() -> Self {
+        Self::new("it is null, and its codec is not an Option")
+    }
+}
+
+/// A key or value that its codec cannot read. Polling goes on: skip the record, or use its bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the {part} of the record at offset {offset} of {partition} cannot be decoded: {source}")]
+#[non_exhaustive]
+pub struct DecodeError {
+    /// The record's partition.
+    pub partition: TopicPartition,
+    /// The record's offset.
+    pub offset: u64,
+    /// Which part of the record.
+    pub part: RecordPart,
+    /// What the codec said.
+    pub source: CodecError,
+}

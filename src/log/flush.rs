@@ -1,0 +1,40 @@
+//! How a log asks for a sync in the background: it sends itself to the flusher, once, when it has records that
+//! a power loss could take. The thread that does it belongs to the broker.
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::partition_log::PartitionLog;
+use crate::sync::Weak;
+
+/// What the flusher is told.
+#[derive(Debug)]
+pub(crate) enum FlushRequest {
+    /// This log has unsynced records. Weak: the flusher keeps no log, and no directory, alive.
+    Sync(Weak<PartitionLog>),
+    /// The broker is being closed.
+    Stop,
+}
+
+/// The way to the flusher. When the last clone is gone, the flusher ends.
+#[derive(Clone, Debug)]
+pub(crate) struct FlushQueue {
+    requests: Sender<FlushRequest>,
+}
+
+impl FlushQueue {
+    pub(crate) fn new() -> (Self, Receiver<FlushRequest>) {
+        let (requests, receiver) = unbounded();
+        (Self { requests }, receiver)
+    }
+
+    /// Asks for a sync of `log`; whether anybody listens.
+    pub(crate) fn request(&self, log: &Weak<PartitionLog>) -> bool {
+        self.requests.send(FlushRequest::Sync(Weak::clone(log))).is_ok()
+    }
+
+    /// Tells the flusher to end.
+    pub(crate) fn stop(&self) {
+        // If nobody listens, it has ended already.
+        drop(self.requests.send(FlushRequest::Stop));
+    }
+}

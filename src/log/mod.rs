@@ -1,0 +1,21 @@
+//! The log of one partition: an append under a lock, fetches without one, in memory or in segments on disk.
+//!
+//! ```text
+//! append → partition_log (lock, offset, room) → chunk (copy) → segment (pwrite) → chunk (publish)
+//! fetch  → reader (where was I) → chunk, or view → chunk | segment (pread)
+//! ```
+
+#[expect(unsafe_code, reason = "shared memory with one writer and many readers; reasons stand in the file")]
+mod chunk;
+mod flush;
+mod offset_index;
+mod partition_log;
+mod reader;
+mod recovery;
+mod segment;
+mod view;
+
+pub(crate) use flush::{FlushQueue, FlushRequest};
+pub(crate) use partition_log::{LogIdentity, LogPlace, PartitionLog};
+pub(crate) use reader::{Cursor, Run};
+pub use recovery::TornTail;

@@ -1,0 +1,233 @@
+//! The fetch path: from a reader's place to the next run of records, without a lock and without walking frames.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::chunk::Chunk;
+use super::partition_log::PartitionLog;
+use super::segment::{Block, Segment};
+use super::view::Location;
+use crate::error::{Error, Result};
+use crate::record::frame::{Frame, Frames};
+use crate::sync::Arc;
+
+/// Where a reader of one partition is.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    /// The next offset to be returned.
+    offset: u64,
+    place: Place,
+}
+
+/// The bytes at the cursor's offset.
+#[derive(Debug)]
+enum Place {
+    /// To be looked up.
+    Unknown,
+    Chunk {
+        chunk: Arc<Chunk>,
+        position: usize,
+    },
+    Segment {
+        segment: Arc<Segment>,
+        position: u64,
+    },
+}
+
+impl Cursor {
+    pub(crate) fn new(offset: u64) -> Self {
+        Self { offset, place: Place::Unknown }
+    }
+
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(crate) fn seek(&mut self, offset: u64) {
+        *self = Self::new(offset);
+    }
+}
+
+/// Consecutive records of one partition, as they lie in the log. Holds its memory alive.
+#[derive(Clone)]
+pub(crate) struct Run {
+    chunk: Arc<Chunk>,
+    bytes: Range<usize>,
+    end_offset: u64,
+    records: usize,
+}
+
+impl Run {
+    /// The offset after the last record.
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.end_offset
+    }
+
+    /// How many records there are.
+    pub(crate) fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Bytes of the frames.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.end - self.bytes.start
+    }
+
+    /// The frames, control frames among them.
+    #[inline]
+    pub(crate) fn frames(&self) -> Frames<'_> {
+        Frames::new(self.chunk.bytes(self.bytes.clone()))
+    }
+
+    /// `part`, which must lie in this run, as bytes that keep the run's memory alive by themselves.
+    pub(crate) fn share(&self, part: &[u8]) -> bytes::Bytes {
+        let all = bytes::Bytes::from_owner(SharedRun(self.clone()));
+        all.slice_ref(part)
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("end_offset", &self.end_offset).field("records", &self.records).finish()
+    }
+}
+
+struct SharedRun(Run);
+
+impl AsRef<[u8]> for SharedRun {
+    fn as_ref(&self) -> &[u8] {
+        self.0.chunk.bytes(self.0.bytes.clone())
+    }
+}
+
+impl PartitionLog {
+    /// The records at the cursor, as many as lie together, and moves the cursor behind them. `None` at the end
+    /// of the log.
+    pub(crate) fn fetch(&self, cursor: &mut Cursor) -> Result<Option<Run>> {
+        self.check_readable()?;
+        loop {
+            let found = match &mut cursor.place {
+                Place::Chunk { chunk, position } => {
+                    let visible = chunk.visible();
+                    if visible.bytes == *position {
+                        if !visible.closed {
+                            return Ok(None);
+                        }
+                        cursor.place = Place::Unknown;
+                        continue;
+                    }
+                    let end_offset = chunk.base_offset() + visible.offsets;
+                    let records = (end_offset - cursor.offset) as usize;
+                    let bytes = std::mem::replace(position, visible.bytes)..visible.bytes;
+                    Run { chunk: Arc::clone(chunk), bytes, end_offset, records }
+                }
+                Place::Segment { segment, position } => match segment.read(*position)? {
+                    Some(block) => {
+                        *position += block.bytes as u64;
+                        run_from(block, cursor.offset)
+                    }
+                    None => {
+                        let location = self.view().read().after_segment(segment, *position);
+                        let reread =
+                            matches!(&location, Location::Segment(next) if Arc::ptr_eq(next, segment));
+                        if !reread && !self.place(cursor, location)? {
+                            return Ok(None);
+                        }
+                        continue;
+                    }
+                },
+                Place::Unknown => {
+                    let location = self.view().read().locate(cursor.offset);
+                    if !self.place(cursor, location)? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+            };
+            cursor.offset = found.end_offset.max(cursor.offset);
+            if found.records > 0 {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// Puts the cursor where its offset is; whether there is such a place yet.
+    fn place(&self, cursor: &mut Cursor, location: Location) -> Result<bool> {
+        cursor.place = match location {
+            Location::Chunk(chunk) => {
+                let position = position_in_chunk(&chunk, cursor.offset);
+                Place::Chunk { chunk, position }
+            }
+            Location::Segment(segment) => {
+                let start = segment.index().read().position_before_offset(cursor.offset);
+                let position = start.unwrap_or(super::segment::SEGMENT_HEADER_BYTES);
+                Place::Segment { segment, position }
+            }
+            Location::End => {
+                cursor.place = Place::Unknown;
+                return Ok(false);
+            }
+            Location::OutOfRange { earliest, latest } => {
+                let partition = self.identity().topic_partition();
+                return Err(Error::OffsetOutOfRange {
+                    partition,
+                    requested: cursor.offset,
+                    earliest,
+                    latest,
+                });
+            }
+        };
+        Ok(true)
+    }
+
+    /// The first record with a timestamp of `timestamp` or more: its offset and its timestamp.
+    pub(crate) fn find_timestamp(&self, timestamp: i64) -> Result<Option<(u64, i64)>> {
+        self.check_readable()?;
+        let (segments, chunks) = self.view().read().pieces();
+        for segment in segments {
+            let start = segment.index().read().position_before_timestamp(timestamp);
+            if let Some(mut position) = start {
+                while let Some(block) = segment.read(position)? {
+                    if let Some(found) = first_since(&block.chunk, timestamp) {
+                        return Ok(Some(found));
+                    }
+                    position += block.bytes as u64;
+                }
+            }
+        }
+        let late_enough = chunks.iter().filter(|chunk| chunk.max_timestamp() >= timestamp);
+        Ok(late_enough.filter_map(|chunk| first_since(chunk, timestamp)).next())
+    }
+}
+
+/// The records of a block from `offset` on. A read begins at an index entry, so it may bring in earlier ones.
+fn run_from(block: Block, offset: u64) -> Run {
+    let end_offset = block.chunk.end_offset();
+    let Block { chunk, bytes, records } = block;
+    if chunk.base_offset() >= offset {
+        return Run { bytes: 0..bytes, end_offset, records, chunk };
+    }
+    let start = position_in_chunk(&chunk, offset);
+    let skipped = Frames::new(chunk.bytes(0..start)).filter(|frame| frame.is_record()).count();
+    Run { bytes: start..bytes, end_offset, records: records - skipped, chunk }
+}
+
+/// Where the first record of `offset` or more begins; the end of the visible bytes if there is none.
+fn position_in_chunk(chunk: &Chunk, offset: u64) -> usize {
+    let visible = chunk.visible();
+    if offset <= chunk.base_offset() {
+        return 0;
+    }
+    if offset >= chunk.base_offset() + visible.offsets {
+        return visible.bytes;
+    }
+    let before = Frames::new(chunk.bytes(0..visible.bytes))
+        .take_while(|frame| !frame.is_record() || frame.offset() < offset);
+    before.map(Frame::len).sum()
+}
+
+fn first_since(chunk: &Chunk, timestamp: i64) -> Option<(u64, i64)> {
+    let mut records = Frames::new(chunk.bytes(0..chunk.visible().bytes)).filter(|frame| frame.is_record());
+    let found = records.find(|frame| frame.timestamp() >= timestamp)?;
+    Some((found.offset(), found.timestamp()))
+}

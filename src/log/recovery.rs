@@ -1,0 +1,335 @@
+//! Opening a partition's log from its files: every frame is verified, the index is made anew, and a torn tail
+//! is cut off. Anything else that is wrong is refused and left untouched.
+//!
+//! Appends write forward only, one batch at a time, so a process that dies leaves at most one incomplete batch, at the
+//! very end. That is a **torn tail**: from the first byte that is no valid frame (or, in an incomplete batch, from
+//! the batch's first frame) on, there is no valid later frame, and no later segment. Its bytes are kept
+//! beside the segment and cut off it. Bytes that are no frame but are followed by valid ones are **damage**
+//! to records that may have been acknowledged: [`Error::Corrupt`].
+
+use std::path::{Path, PathBuf};
+
+use super::offset_index::OffsetIndex;
+use super::partition_log::LogIdentity;
+use super::segment::{
+    BadHeader, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, base_offset_of, segment_file_name,
+};
+use crate::error::{Error, Result};
+use crate::ids::TopicPartition;
+use crate::record::frame::{ALIGNMENT, BadFrame, CrcSeed, Frame};
+use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
+use crate::sync::Arc;
+
+/// How much of a file is looked at in one go.
+const SCAN_BYTES: u64 = 1 << 20;
+
+/// The end of a partition's log that was no whole record, because a process or machine died while writing
+/// it. It was never acknowledged; it was cut off when the broker was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TornTail {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The file that was cut.
+    pub path: PathBuf,
+    /// Where it was cut.
+    pub position: u64,
+    /// How many bytes were cut off.
+    pub bytes: u64,
+    /// The offset that the next record will get.
+    pub end_offset: u64,
+    /// The file that holds the cut bytes; `None` if they were all zero.
+    pub kept_in: Option<PathBuf>,
+}
+
+/// What a partition's directory holds.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    /// By base offset; the last one is the active one.
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) start_offset: u64,
+    pub(super) end_offset: u64,
+    /// First offset not known to be on stable storage.
+    pub(super) recovery_point: u64,
+    pub(super) torn_tail: Option<TornTail>,
+}
+
+/// Reads the log of `identity` in `dir`.
+pub(super) fn recover(storage: &dyn Storage, dir: &Path, identity: &LogIdentity) -> Result<Recovered> {
+    let mut files = open_segments(storage, dir, identity)?;
+    let recovery_point = files.last().map_or(0, |file| file.header.recovery_point);
+    let start_offset = files.first().map_or(0, |file| file.header.base_offset);
+    let mut torn_tail = None;
+    if let Some(stub) = files.pop_if(|file| file.is_stub) {
+        torn_tail = Some(stub.remove(storage, identity)?);
+    }
+    let mut end_offset = start_offset;
+    let mut segments = Vec::with_capacity(files.len());
+    let last = files.len().saturating_sub(1);
+    for (number, file) in files.into_iter().enumerate() {
+        if file.header.base_offset != end_offset {
+            let detail = format!("it begins at offset {}, not {end_offset}", file.header.base_offset);
+            return Err(file.corrupt(0, detail));
+        }
+        let scan = file.scan(CrcSeed::new(identity.id))?;
+        if let Some(damage) = &scan.damage {
+            if number != last || torn_tail.is_some() {
+                return Err(file.corrupt(damage.position, damage.detail.clone()));
+            }
+            torn_tail = Some(file.cut(storage, identity, &scan, damage)?);
+        }
+        end_offset = scan.end_offset;
+        let SegmentFile { header, path, file, .. } = file;
+        segments.push(Arc::new(Segment::new(&header, path, file, scan.end_position, scan.index)));
+    }
+    Ok(Recovered { segments, start_offset, end_offset, recovery_point, torn_tail })
+}
+
+/// A file of the log whose header is known.
+struct SegmentFile {
+    header: SegmentHeader,
+    path: PathBuf,
+    file: Box<dyn StorageFile>,
+    len: u64,
+    /// The process died while making it: there is no header yet, hence no record.
+    is_stub: bool,
+}
+
+/// Opens all segments and checks their headers, before anything is changed.
+fn open_segments(storage: &dyn Storage, dir: &Path, identity: &LogIdentity) -> Result<Vec<SegmentFile>> {
+    let names = storage.list(dir).map_err(Error::io("list", dir))?;
+    let mut base_offsets: Vec<u64> = names.iter().filter_map(|name| base_offset_of(name)).collect();
+    base_offsets.sort_unstable();
+    let last = base_offsets.len().saturating_sub(1);
+    let opened = base_offsets.iter().enumerate().map(|(number, &base_offset)| {
+        // The first segment was synced before the partition was first used, so it cannot be a stub.
+        let may_be_stub = number == last && number > 0;
+        SegmentFile::open(
+            storage,
+            dir.join(segment_file_name(base_offset)),
+            base_offset,
+            identity,
+            may_be_stub,
+        )
+    });
+    opened.collect()
+}
+
+impl SegmentFile {
+    fn open(
+        storage: &dyn Storage,
+        path: PathBuf,
+        base_offset: u64,
+        identity: &LogIdentity,
+        may_be_stub: bool,
+    ) -> Result<Self> {
+        let file = storage.open(&path, OpenMode::Existing).map_err(Error::io("open", &path))?;
+        let len = file.len().map_err(Error::io("measure", &path))?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+        let present = len.min(SEGMENT_HEADER_BYTES) as usize;
+        read_exact_at(file.as_ref(), &mut bytes[..present], 0).map_err(Error::io("read", &path))?;
+        let nothing_written = bytes == [0; SEGMENT_HEADER_BYTES as usize];
+        let is_stub = may_be_stub && (len < SEGMENT_HEADER_BYTES || nothing_written);
+        let header = if is_stub {
+            SegmentHeader { partition_id: identity.id, base_offset, recovery_point: base_offset, created: 0 }
+        } else {
+            SegmentHeader::decode(&bytes).map_err(|bad| bad_header(&path, bad))?
+        };
+        let found = Self { header, path, file, len, is_stub };
+        if header.partition_id != identity.id || header.base_offset != base_offset {
+            let detail = format!(
+                "it says partition id {:016x} and base offset {}, expected {:016x} and {base_offset}",
+                header.partition_id, header.base_offset, identity.id
+            );
+            return Err(found.corrupt(0, detail));
+        }
+        Ok(found)
+    }
+
+    /// Removes a file that has no header yet.
+    fn remove(self, storage: &dyn Storage, identity: &LogIdentity) -> Result<TornTail> {
+        storage.remove_file(&self.path).map_err(Error::io("remove", &self.path))?;
+        Ok(TornTail {
+            partition: identity.topic_partition(),
+            position: 0,
+            bytes: self.len,
+            end_offset: self.header.base_offset,
+            kept_in: None,
+            path: self.path,
+        })
+    }
+
+    /// Reads all frames in order, up to the first byte that is none.
+    fn scan(&self, seed: CrcSeed) -> Result<Scan> {
+        let mut scanner = Scanner::new(self.header.base_offset);
+        let mut buffer = Vec::new();
+        let mut wanted = SCAN_BYTES;
+        while scanner.position < self.len {
+            let rest = self.len - scanner.position;
+            self.read(&mut buffer, scanner.position, rest.min(wanted))?;
+            match scanner.take_frames(&buffer, seed) {
+                None => wanted = SCAN_BYTES,
+                Some(BadFrame::Incomplete { needed }) if needed as u64 <= rest => {
+                    wanted = SCAN_BYTES.max(needed as u64)
+                }
+                Some(bad) => {
+                    let position = scanner.position;
+                    return Ok(scanner.finish(Some(Damage { position, detail: bad.to_string() })));
+                }
+            }
+        }
+        Ok(scanner.finish(None))
+    }
+
+    /// Cuts off what `scan` could not read, if it is a torn tail.
+    fn cut(
+        &self,
+        storage: &dyn Storage,
+        identity: &LogIdentity,
+        scan: &Scan,
+        damage: &Damage,
+    ) -> Result<TornTail> {
+        let mut tail = Vec::new();
+        self.read(&mut tail, scan.end_position, self.len - scan.end_position)?;
+        let unread = &tail[(damage.position - scan.end_position) as usize..];
+        if let Some(offset) = later_frame(unread, CrcSeed::new(identity.id), scan.end_offset) {
+            let detail = format!("{}, yet a valid record with offset {offset} follows", damage.detail);
+            return Err(self.corrupt(damage.position, detail));
+        }
+        let kept_in = if tail.iter().all(|&byte| byte == 0) {
+            None
+        } else {
+            Some(self.keep(storage, scan.end_position, &tail)?)
+        };
+        self.file.set_len(scan.end_position).map_err(Error::io("cut off the torn tail of", &self.path))?;
+        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        Ok(TornTail {
+            partition: identity.topic_partition(),
+            path: self.path.clone(),
+            position: scan.end_position,
+            bytes: tail.len() as u64,
+            end_offset: scan.end_offset,
+            kept_in,
+        })
+    }
+
+    /// Saves the bytes that are about to be cut off, beside the segment.
+    fn keep(&self, storage: &dyn Storage, position: u64, tail: &[u8]) -> Result<PathBuf> {
+        let path = self.path.with_extension(format!("log.{position}.torn"));
+        let file = storage.open(&path, OpenMode::CreateOrEmpty).map_err(Error::io("create", &path))?;
+        write_all_at(file.as_ref(), tail, 0).map_err(Error::io("write", &path))?;
+        file.sync_data().map_err(Error::io("sync", &path))?;
+        Ok(path)
+    }
+
+    fn read(&self, buffer: &mut Vec<u8>, position: u64, len: u64) -> Result<()> {
+        buffer.resize(len as usize, 0);
+        read_exact_at(self.file.as_ref(), buffer, position).map_err(Error::io("read", &self.path))
+    }
+
+    fn corrupt(&self, position: u64, detail: String) -> Error {
+        Error::Corrupt { path: self.path.clone(), position, detail }
+    }
+}
+
+fn bad_header(path: &Path, bad: BadHeader) -> Error {
+    let path = path.to_path_buf();
+    match bad {
+        BadHeader::Unsupported { version } => {
+            Error::UnsupportedFormat { path, found: version, supported: SegmentHeader::SUPPORTED_VERSION }
+        }
+        BadHeader::Damaged => {
+            Error::Corrupt { path, position: 0, detail: "it does not begin with a segment header".to_owned() }
+        }
+    }
+}
+
+/// The offset of a valid frame in `bytes`, at any 8-byte step, that comes after `end_offset`.
+fn later_frame(bytes: &[u8], seed: CrcSeed, end_offset: u64) -> Option<u64> {
+    let starts = (0..bytes.len()).step_by(ALIGNMENT);
+    let mut frames = starts.filter_map(|start| Frame::verified(&bytes[start..], seed).ok());
+    frames.find(|frame| frame.is_record() && frame.offset() >= end_offset).map(Frame::offset)
+}
+
+/// What a scan of a segment found.
+#[derive(Debug)]
+struct Scan {
+    /// Where the last whole batch ends.
+    end_position: u64,
+    end_offset: u64,
+    index: OffsetIndex,
+    damage: Option<Damage>,
+}
+
+/// The first byte that is no frame.
+#[derive(Debug)]
+struct Damage {
+    position: u64,
+    detail: String,
+}
+
+/// Walks through a segment's frames, batch by batch.
+#[derive(Debug)]
+struct Scanner {
+    /// Where the next frame begins.
+    position: u64,
+    next_offset: u64,
+    index: OffsetIndex,
+    /// The batch under way.
+    batch: Batch,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    position: u64,
+    offset: u64,
+    max_timestamp: i64,
+}
+
+impl Scanner {
+    fn new(base_offset: u64) -> Self {
+        let batch = Batch { position: SEGMENT_HEADER_BYTES, offset: base_offset, max_timestamp: i64::MIN };
+        Self { position: batch.position, next_offset: base_offset, index: OffsetIndex::default(), batch }
+    }
+
+    /// Takes the frames at the front of `bytes`; what stopped it, if not their end.
+    fn take_frames(&mut self, bytes: &[u8], seed: CrcSeed) -> Option<BadFrame> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match Frame::verified(rest, seed) {
+                Ok(frame) if !frame.is_record() || frame.offset() == self.next_offset => {
+                    rest = &rest[frame.len()..];
+                    self.take(frame);
+                }
+                Ok(_) => return Some(BadFrame::Malformed),
+                // A read ends anywhere; the next one begins with this frame.
+                Err(BadFrame::Incomplete { .. }) if rest.len() < bytes.len() => return None,
+                Err(bad) => return Some(bad),
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, frame: Frame<'_>) {
+        self.position += frame.len() as u64;
+        if frame.is_record() {
+            self.next_offset = frame.offset() + 1;
+            self.batch.max_timestamp = self.batch.max_timestamp.max(frame.timestamp());
+        }
+        if !frame.batch_continues() {
+            if self.next_offset > self.batch.offset {
+                self.index.add(self.batch.offset, self.batch.position, self.batch.max_timestamp);
+            }
+            self.batch = Batch { position: self.position, offset: self.next_offset, max_timestamp: i64::MIN };
+        }
+    }
+
+    fn finish(self, damage: Option<Damage>) -> Scan {
+        let incomplete_batch = self.position > self.batch.position;
+        let damage = damage.or_else(|| {
+            let detail = "the rest of a batch is missing".to_owned();
+            incomplete_batch.then_some(Damage { position: self.position, detail })
+        });
+        Scan { end_position: self.batch.position, end_offset: self.batch.offset, index: self.index, damage }
+    }
+}

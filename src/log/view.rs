@@ -1,0 +1,119 @@
+//! Where the records of a partition are: which segments and chunks there are, in order. Read once at the end of
+//! each chunk, not at every fetch; changed by the holder of the partition's lock.
+
+use std::collections::VecDeque;
+
+use super::chunk::Chunk;
+use super::segment::Segment;
+use crate::sync::Arc;
+
+/// The pieces of a partition. Offsets run through the segments' files up to the first chunk, then through
+/// the chunks.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// The first offset that is kept: the log start offset.
+    start_offset: u64,
+    /// The end of the log while there is no chunk.
+    idle_end_offset: u64,
+    /// By base offset. Empty for a topic in memory.
+    segments: Vec<Arc<Segment>>,
+    /// By base offset. The last one may still grow.
+    chunks: VecDeque<Arc<Chunk>>,
+}
+
+/// Where to read on.
+#[derive(Debug)]
+pub(crate) enum Location {
+    Chunk(Arc<Chunk>),
+    Segment(Arc<Segment>),
+    /// At the end; nothing is there yet.
+    End,
+    /// Before the start, or beyond the end.
+    OutOfRange {
+        earliest: u64,
+        latest: u64,
+    },
+}
+
+impl View {
+    /// A log that holds `start_offset..end_offset` in `segments`.
+    pub(crate) fn new(start_offset: u64, end_offset: u64, segments: Vec<Arc<Segment>>) -> Self {
+        Self { start_offset, idle_end_offset: end_offset, segments, chunks: VecDeque::new() }
+    }
+
+    pub(crate) fn start_offset(&self) -> u64 {
+        self.start_offset
+    }
+
+    /// The next offset that readers will see.
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.chunks.back().map_or(self.idle_end_offset, |chunk| chunk.end_offset())
+    }
+
+    /// The piece that holds `offset`.
+    pub(crate) fn locate(&self, offset: u64) -> Location {
+        let latest = self.end_offset();
+        if offset < self.start_offset || offset > latest {
+            return Location::OutOfRange { earliest: self.start_offset, latest };
+        }
+        let after = self.chunks.partition_point(|chunk| chunk.base_offset() <= offset);
+        if let Some(chunk) = after.checked_sub(1).and_then(|last| self.chunks.get(last)) {
+            return Location::Chunk(Arc::clone(chunk));
+        }
+        if offset == latest {
+            return Location::End;
+        }
+        let after = self.segments.partition_point(|segment| segment.base_offset() <= offset);
+        match after.checked_sub(1).and_then(|last| self.segments.get(last)) {
+            Some(segment) => Location::Segment(Arc::clone(segment)),
+            None => self.first_chunk(),
+        }
+    }
+
+    /// Where to go on after `segment` was read up to `position`.
+    pub(crate) fn after_segment(&self, segment: &Arc<Segment>, position: u64) -> Location {
+        // Meanwhile a chunk may have left the view, and its bytes are to be read from the file.
+        if segment.readable() > position {
+            return Location::Segment(Arc::clone(segment));
+        }
+        let next = self.segments.iter().find(|other| other.base_offset() > segment.base_offset());
+        match next {
+            Some(next)
+                if self.chunks.front().is_none_or(|chunk| chunk.base_offset() > next.base_offset()) =>
+            {
+                Location::Segment(Arc::clone(next))
+            }
+            _ => self.first_chunk(),
+        }
+    }
+
+    fn first_chunk(&self) -> Location {
+        self.chunks.front().map_or(Location::End, |chunk| Location::Chunk(Arc::clone(chunk)))
+    }
+
+    /// All pieces, in order.
+    pub(crate) fn pieces(&self) -> (Vec<Arc<Segment>>, Vec<Arc<Chunk>>) {
+        (self.segments.clone(), self.chunks.iter().cloned().collect())
+    }
+
+    pub(crate) fn push_segment(&mut self, segment: Arc<Segment>) {
+        self.segments.push(segment);
+    }
+
+    pub(crate) fn push_chunk(&mut self, chunk: Arc<Chunk>) {
+        self.chunks.push_back(chunk);
+    }
+
+    /// Takes out the oldest chunk, unless it is the only one. Its records are read from their segment from
+    /// now on; without segments, they are gone.
+    pub(crate) fn pop_chunk(&mut self) -> Option<Arc<Chunk>> {
+        let next_base_offset = self.chunks.get(1)?.base_offset();
+        let chunk = self.chunks.pop_front()?;
+        let after = self.segments.partition_point(|segment| segment.base_offset() <= chunk.base_offset());
+        match after.checked_sub(1).and_then(|last| self.segments.get(last)) {
+            Some(segment) => segment.set_readable(chunk.base_position() + chunk.visible().bytes as u64),
+            None => self.start_offset = next_base_offset,
+        }
+        Some(chunk)
+    }
+}

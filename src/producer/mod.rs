@@ -1,0 +1,243 @@
+//! Sending: a typed key and value become bytes, a partition is chosen, and its log takes them.
+
+mod partitioner;
+mod record_builder;
+mod scratch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+pub use record_builder::RecordBuilder;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::{CodecError, Error, RecordPart, Result};
+use crate::ids::RecordMetadata;
+use crate::record::codec::Codec;
+use crate::record::frame::NewRecord;
+use crate::sync::Arc;
+use crate::topic::Topic;
+use partitioner::Sticky;
+
+/// Sends records to one topic. Made by [`Broker::producer`](crate::Broker::producer).
+///
+/// `K` and `V` are the codecs of key and value: `String` takes `&str`, see [`Codec`] for the others.
+///
+/// A producer can be shared between threads and cloned for each; both are cheap. Records that one thread sends to one
+/// partition are in the order in which it sent them. A send returns when the record is as durable as the
+/// topic promises ([`Durability`](crate::Durability)) and consumers can read it; it never waits for a consumer.
+///
+/// # Partitions
+/// A record goes to the partition that is given; else, if it has a key, to
+/// `murmur2(key) & 0x7fffffff % partitions`, exactly as in Kafka's Java client; else it stays with one partition
+/// for 16 KiB of records, then moves to the next.
+///
+/// ```
+/// use ottla::{Broker, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+/// let producer = broker.producer::<String, String>("payments")?;
+///
+/// let at = producer.send("alice", "paid 200 to bob")?;
+/// assert_eq!(at.offset, 0);
+/// # Ok::<(), ottla::Error>(())
+/// ```
+pub struct Producer<K, V> {
+    topic: Arc<Topic>,
+    clock: Arc<dyn Clock>,
+    sticky: Sticky,
+    codecs: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Codec, V: Codec> Producer<K, V> {
+    pub(crate) fn new(topic: Arc<Topic>, clock: Arc<dyn Clock>) -> Self {
+        Self { topic, clock, sticky: Sticky::default(), codecs: PhantomData }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.topic.name()
+    }
+
+    /// Sends one record and says where it went.
+    ///
+    /// # Errors
+    /// [`Error::Encode`], [`Error::RecordTooLarge`], [`Error::StorageFull`], [`Error::Io`], [`Error::Closed`],
+    /// [`Error::TopicDeleted`], [`Error::PartitionFailed`]. After an error the record is not in the log.
+    #[inline]
+    pub fn send(&self, key: K::Input<'_>, value: V::Input<'_>) -> Result<RecordMetadata> {
+        scratch::with_two(|key_scratch, value_scratch| {
+            let key = encoded(K::encode(key, key_scratch), RecordPart::Key, &self.topic)?;
+            let value = encoded(V::encode(value, value_scratch), RecordPart::Value, &self.topic)?;
+            let timestamp = self.clock.now().as_millis();
+            self.append(None, &NewRecord { key, value, headers: &[], timestamp })
+        })
+    }
+
+    /// Sends several records. Those for the same partition become one batch: they lie together in the
+    /// log, and after a crash are there together or not at all. Returns where each went, in the order given.
+    ///
+    /// All records are encoded and checked before any is appended.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`Error::BatchTooLarge`]; then no record is in the log. If a partition fails after
+    /// another has taken its records, [`Error::PartlyAppended`] says which did.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+    /// let producer = broker.producer::<String, u64>("payments")?;
+    /// let places = producer.send_batch([("alice", 200), ("bob", 50), ("alice", 10)])?;
+    /// assert_eq!(places[0].partition, places[2].partition);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn send_batch<'a>(
+        &self,
+        records: impl IntoIterator<Item = (K::Input<'a>, V::Input<'a>)>,
+    ) -> Result<Vec<RecordMetadata>> {
+        let inputs: Vec<_> = records.into_iter().collect();
+        // Each input has scratches of its own, which stay unallocated where the codec needs none.
+        let mut scratches: Vec<[Vec<u8>; 2]> =
+            std::iter::repeat_with(Default::default).take(inputs.len()).collect();
+        let timestamp = self.clock.now().as_millis();
+        let mut batches = Batches::new(&self.topic, inputs.len());
+        for ((key, value), [key_scratch, value_scratch]) in inputs.into_iter().zip(&mut scratches) {
+            let key = encoded(K::encode(key, key_scratch), RecordPart::Key, &self.topic)?;
+            let value = encoded(V::encode(value, value_scratch), RecordPart::Value, &self.topic)?;
+            let record = NewRecord { key, value, headers: &[], timestamp };
+            batches.add(self.partition_for(None, &record), record)?;
+        }
+        batches.append()
+    }
+
+    /// Begins a record with headers, a timestamp, a partition of your choice, or no key.
+    ///
+    /// ```
+    /// # use ottla::{Broker, Timestamp, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+    /// # let producer = broker.producer::<String, String>("payments")?;
+    /// let at = producer
+    ///     .record("paid 200 to bob")
+    ///     .key("alice")
+    ///     .header("trace", b"42")
+    ///     .timestamp(Timestamp::from_millis(1_593_093_960_000))
+    ///     .partition(2)
+    ///     .send()?;
+    /// assert_eq!(at.partition, 2);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn record<'a>(&'a self, value: V::Input<'a>) -> RecordBuilder<'a, K, V> {
+        RecordBuilder::new(self, None, Some(value))
+    }
+
+    /// Begins a record without a value, which says that `key` is gone.
+    pub fn tombstone<'a>(&'a self, key: K::Input<'a>) -> RecordBuilder<'a, K, V> {
+        RecordBuilder::new(self, Some(key), None)
+    }
+
+    /// Returns when everything sent to the topic so far, by anybody, survives a power loss. Blocks for the time
+    /// that the disk takes. A topic in memory has nothing to flush.
+    ///
+    /// # Errors
+    /// [`Error::PartitionFailed`] if the disk refused: then it is not known what survives a power loss, and the partition
+    /// takes no more records. [`Error::Io`], [`Error::Closed`].
+    pub fn flush(&self) -> Result<()> {
+        self.topic.check_open()?;
+        self.topic.sync()
+    }
+
+    fn append(&self, partition: Option<u32>, record: &NewRecord<'_>) -> Result<RecordMetadata> {
+        let partition = self.partition_for(partition, record);
+        let log = self.topic.partition(partition)?;
+        log.check_record(record)?;
+        let offset = log.append(std::slice::from_ref(record))?;
+        Ok(RecordMetadata::new(partition, offset, Timestamp::from_millis(record.timestamp)))
+    }
+
+    #[inline]
+    fn partition_for(&self, given: Option<u32>, record: &NewRecord<'_>) -> u32 {
+        let partitions = self.topic.partition_count();
+        match (given, record.key) {
+            (Some(partition), _) => partition,
+            (None, Some(key)) => partitioner::partition_of_key(key, partitions),
+            (None, None) => self.sticky.next(record.frame_bytes(), partitions),
+        }
+    }
+}
+
+impl<K, V> Clone for Producer<K, V> {
+    /// The clone sends to the same topic; each sticks to partitions of its own for records without a key.
+    fn clone(&self) -> Self {
+        Self {
+            topic: Arc::clone(&self.topic),
+            clock: Arc::clone(&self.clock),
+            sticky: Sticky::default(),
+            codecs: PhantomData,
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Producer<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("topic", self.topic.name()).finish_non_exhaustive()
+    }
+}
+
+fn encoded<'a>(
+    bytes: Result<Option<&'a [u8]>, CodecError>,
+    part: RecordPart,
+    topic: &Topic,
+) -> Result<Option<&'a [u8]>> {
+    bytes.map_err(|source| Error::Encode { topic: topic.name().to_string(), part, source })
+}
+
+/// The records of one call, sorted by partition.
+struct Batches<'a> {
+    topic: &'a Topic,
+    /// Per partition: the records, and where each stands in the call.
+    by_partition: BTreeMap<u32, (Vec<NewRecord<'a>>, Vec<usize>)>,
+    places: Vec<Option<RecordMetadata>>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(topic: &'a Topic, records: usize) -> Self {
+        Self { topic, by_partition: BTreeMap::new(), places: Vec::with_capacity(records) }
+    }
+
+    fn add(&mut self, partition: u32, record: NewRecord<'a>) -> Result<()> {
+        self.topic.partition(partition)?.check_record(&record)?;
+        let (records, numbers) = self.by_partition.entry(partition).or_default();
+        records.push(record);
+        numbers.push(self.places.len());
+        self.places.push(None);
+        Ok(())
+    }
+
+    fn append(mut self) -> Result<Vec<RecordMetadata>> {
+        for (&partition, (records, _)) in &self.by_partition {
+            self.topic.partition(partition)?.check_batch(records)?;
+        }
+        for (partition, (records, numbers)) in std::mem::take(&mut self.by_partition) {
+            let base_offset = match self.topic.partition(partition)?.append(&records) {
+                Ok(base_offset) => base_offset,
+                Err(error) => return Err(self.stopped_by(error)),
+            };
+            for ((offset, record), number) in (base_offset..).zip(&records).zip(numbers) {
+                let timestamp = Timestamp::from_millis(record.timestamp);
+                self.places[number] = Some(RecordMetadata::new(partition, offset, timestamp));
+            }
+        }
+        Ok(self.places.into_iter().flatten().collect())
+    }
+
+    fn stopped_by(self, error: Error) -> Error {
+        if self.places.iter().all(Option::is_none) {
+            return error;
+        }
+        Error::PartlyAppended { appended: self.places, source: Box::new(error) }
+    }
+}

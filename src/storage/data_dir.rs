@@ -1,0 +1,58 @@
+//! A broker's directory, owned by one broker at a time.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{DirLock, LockOutcome, Storage};
+use crate::error::{Error, Result};
+use crate::sync::{Arc, Mutex};
+
+const LOCK_FILE: &str = "LOCK";
+
+/// How long [`DataDir::own`] waits for the lock: an owner in this process whose last handle was just
+/// dropped may be busy with a last sync.
+const DEPARTING_OWNER: Duration = Duration::from_millis(200);
+
+/// A directory and the lock on it. The lock is given up by [`DataDir::release`], or with the last handle of the
+/// broker.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    lock: Mutex<Option<Box<dyn DirLock>>>,
+}
+
+impl DataDir {
+    /// Makes the directory unless it exists, and takes its lock.
+    pub(crate) fn own(storage: Arc<dyn Storage>, path: &Path) -> Result<Self> {
+        storage.create_dir_all(path).map_err(Error::io("create directory", path))?;
+        let lock_path = path.join(LOCK_FILE);
+        let owner = format!("pid {}", std::process::id());
+        let give_up = Instant::now() + DEPARTING_OWNER;
+        let lock = loop {
+            match storage.lock(&lock_path, &owner).map_err(Error::io("lock", &lock_path))? {
+                LockOutcome::Acquired(lock) => break lock,
+                LockOutcome::HeldBy(_) if Instant::now() < give_up => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                LockOutcome::HeldBy(owner) => {
+                    return Err(Error::DirectoryInUse { dir: path.to_path_buf(), owner });
+                }
+            }
+        };
+        Ok(Self { storage, path: path.to_path_buf(), lock: Mutex::new(Some(lock)) })
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives up the lock. Nothing may be written afterwards.
+    pub(crate) fn release(&self) {
+        drop(self.lock.lock().take());
+    }
+}

@@ -1,0 +1,11 @@
+//! The one place from which the crate takes its locks, atomics and `Arc`, so that a model checker can
+//! stand in for them; and [`signal`], by which an append wakes the pollers that sleep.
+
+pub(crate) mod signal;
+
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+pub(crate) use std::sync::atomic::{Ordering, fence};
+pub(crate) use std::sync::{Arc, OnceLock, Weak};
+
+pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use parking_lot::{Mutex, RwLock};

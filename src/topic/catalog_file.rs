@@ -1,0 +1,188 @@
+//! The catalog on disk: a text file that lists the topics, their settings and the ids of their partitions. It
+//! is replaced as a whole at every change, and ends with a checksum.
+//!
+//! ```text
+//! ottla catalog 1
+//! topic payments 53f0a94cf0a6b1c2 live
+//!   durability process-crash
+//!   max_record_bytes 1048576
+//!   max_batch_bytes 16777216
+//!   segment_bytes 134217728
+//!   memory_limit 268435456
+//!   partition 0 9d7c4e61aa02f3b8
+//!   partition 1 0f5ad2c3e4b59687
+//! crc32 1a2b3c4d
+//! ```
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::config::{Durability, TopicSettings};
+use crate::error::{Error, Result};
+
+pub(super) const FILE_NAME: &str = "catalog";
+const TITLE: &str = "ottla catalog ";
+const VERSION: u16 = 1;
+const CHECKSUM: &str = "crc32 ";
+
+/// How far a change to a topic has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TopicState {
+    /// Its directories are being made: if they are found so, they are removed.
+    Creating,
+    Live,
+    /// Its directories are being removed.
+    Deleting,
+}
+
+/// A topic in the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TopicEntry {
+    pub(super) name: String,
+    pub(super) id: u64,
+    pub(super) state: TopicState,
+    pub(super) settings: TopicSettings,
+    pub(super) partition_ids: Vec<u64>,
+}
+
+const STATES: [(TopicState, &str); 3] =
+    [(TopicState::Creating, "creating"), (TopicState::Live, "live"), (TopicState::Deleting, "deleting")];
+const DURABILITIES: [(Durability, &str); 2] =
+    [(Durability::Memory, "memory"), (Durability::ProcessCrash, "process-crash")];
+
+fn word_of<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
+    words.iter().find(|(known, _)| known == value).map_or("", |(_, word)| word)
+}
+
+fn meaning_of<T: Copy>(words: &[(T, &str)], word: &str) -> Option<T> {
+    words.iter().find(|(_, known)| *known == word).map(|(value, _)| *value)
+}
+
+/// The file's text.
+pub(super) fn encode(topics: &[TopicEntry]) -> String {
+    let mut text = format!("{TITLE}{VERSION}\n");
+    for topic in topics {
+        // Writing to a String cannot fail.
+        let _: std::fmt::Result = encode_topic(&mut text, topic);
+    }
+    let crc = crc32fast::hash(text.as_bytes());
+    format!("{text}{CHECKSUM}{crc:08x}\n")
+}
+
+fn encode_topic(text: &mut String, topic: &TopicEntry) -> std::fmt::Result {
+    let TopicEntry { name, id, state, settings, partition_ids } = topic;
+    writeln!(text, "topic {name} {id:016x} {}", word_of(&STATES, state))?;
+    writeln!(text, "  durability {}", word_of(&DURABILITIES, &settings.durability))?;
+    writeln!(text, "  max_record_bytes {}", settings.max_record_bytes)?;
+    writeln!(text, "  max_batch_bytes {}", settings.max_batch_bytes)?;
+    writeln!(text, "  segment_bytes {}", settings.segment_bytes)?;
+    writeln!(text, "  memory_limit {}", settings.memory_limit)?;
+    for (number, id) in partition_ids.iter().enumerate() {
+        writeln!(text, "  partition {number} {id:016x}")?;
+    }
+    Ok(())
+}
+
+/// Reads the text of the file at `path`.
+pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<TopicEntry>> {
+    let corrupt = |position: usize, detail: &str| Error::Corrupt {
+        path: path.to_path_buf(),
+        position: position as u64,
+        detail: detail.to_owned(),
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| corrupt(error.valid_up_to(), "it is not text"))?;
+    let title = text.lines().next().and_then(|line| line.strip_prefix(TITLE));
+    let version: u16 = title.and_then(|v| v.parse().ok()).ok_or_else(|| corrupt(0, "it is not a catalog"))?;
+    if version != VERSION {
+        let path = path.to_path_buf();
+        return Err(Error::UnsupportedFormat { path, found: version, supported: VERSION });
+    }
+    let end = text.rfind(CHECKSUM).ok_or_else(|| corrupt(bytes.len(), "its checksum is missing"))?;
+    let crc = crc32fast::hash(&bytes[..end]);
+    if text[end..] != format!("{CHECKSUM}{crc:08x}\n") {
+        return Err(corrupt(end, "its checksum does not match"));
+    }
+    decode_topics(&text[..end])
+        .ok_or_else(|| corrupt(0, "it lists a setting that this version does not know"))
+}
+
+fn decode_topics(text: &str) -> Option<Vec<TopicEntry>> {
+    let mut topics: Vec<TopicEntry> = Vec::new();
+    for line in text.lines().skip(1) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["topic", name, id, state] = words[..] {
+            topics.push(new_entry(name, parse_id(id)?, meaning_of(&STATES, state)?));
+            continue;
+        }
+        let topic = topics.last_mut()?;
+        let settings = &mut topic.settings;
+        match words[..] {
+            ["durability", word] => settings.durability = meaning_of(&DURABILITIES, word)?,
+            ["max_record_bytes", bytes] => settings.max_record_bytes = bytes.parse().ok()?,
+            ["max_batch_bytes", bytes] => settings.max_batch_bytes = bytes.parse().ok()?,
+            ["segment_bytes", bytes] => settings.segment_bytes = bytes.parse().ok()?,
+            ["memory_limit", bytes] => settings.memory_limit = bytes.parse().ok()?,
+            ["partition", _, id] => {
+                topic.partition_ids.push(parse_id(id)?);
+                settings.partitions += 1;
+            }
+            _ => return None,
+        }
+    }
+    Some(topics)
+}
+
+fn parse_id(hex: &str) -> Option<u64> {
+    u64::from_str_radix(hex, 16).ok()
+}
+
+/// An entry whose settings are read from the lines that follow.
+fn new_entry(name: &str, id: u64, state: TopicState) -> TopicEntry {
+    let settings = TopicSettings {
+        partitions: 0,
+        durability: Durability::Memory,
+        max_record_bytes: 0,
+        max_batch_bytes: 0,
+        segment_bytes: 0,
+        memory_limit: 0,
+    };
+    TopicEntry { name: name.to_owned(), id, state, settings, partition_ids: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TopicConfig;
+
+    fn entry(name: &str, state: TopicState) -> TopicEntry {
+        let config = TopicConfig::new().partitions(2).segment_bytes(4096);
+        let settings = config.settings(Durability::ProcessCrash, Durability::ProcessCrash).expect("valid");
+        TopicEntry { name: name.to_owned(), id: 7, state, settings, partition_ids: vec![1, u64::MAX] }
+    }
+
+    #[test]
+    fn topics_come_back_with_ids_settings_and_state() {
+        let topics = [entry("payments", TopicState::Live), entry("old", TopicState::Deleting)];
+        let found = decode(Path::new("catalog"), encode(&topics).as_bytes()).expect("valid");
+        assert_eq!(found, topics);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_prefix_is_noticed() {
+        let bytes = encode(&[entry("payments", TopicState::Live)]).into_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(Path::new("catalog"), &flipped).is_err(), "bit {bit}");
+        }
+        for end in 0..bytes.len() {
+            assert!(decode(Path::new("catalog"), &bytes[..end]).is_err(), "prefix of {end}");
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_refused_by_its_number() {
+        let error = decode(Path::new("catalog"), b"ottla catalog 2\nanything\n").expect_err("unsupported");
+        assert!(matches!(error, Error::UnsupportedFormat { found: 2, supported: 1, .. }));
+    }
+}
