@@ -1,5 +1,5 @@
-//! What polling costs: every record of a topic is polled and its key and value are looked at, in memory and on disk;
-//! 100-byte values and 8-byte keys. Each run checks that it saw every record.
+//! What polling costs: every record of a topic is polled and its key and value are looked at, in memory and
+//! on disk; 100-byte values and 8-byte keys. Each run checks that it saw every record.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What a send costs: one record at a time and in batches, in memory and on disk, 100-byte values and 8-byte keys.
+//! What a send costs: one record at a time and in batches, in memory and on disk, 100-byte values and
+//! 8-byte keys.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

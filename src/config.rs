@@ -73,7 +73,8 @@ impl TopicConfig {
         self
     }
 
-    /// The most bytes that key, value and headers of one record may have together: 1 to 256 MiB. Default: 1 MiB.
+    /// The most bytes that key, value and headers of one record may have together: 1 to 256 MiB. Default: 1
+    /// MiB.
     #[must_use]
     pub fn max_record_bytes(mut self, bytes: u64) -> Self {
         self.max_record_bytes = Some(bytes);
@@ -96,9 +97,9 @@ impl TopicConfig {
         self
     }
 
-    /// How many bytes a topic in memory may hold: 64 KiB to 1 TiB. Default: 256 MiB. Each partition
-    /// has an equal share and drops its oldest records beyond that; it always keeps the piece that it is writing, of
-    /// 4 KiB to 256 KiB or one batch. Of no effect on disk.
+    /// How many bytes a topic in memory may hold: 64 KiB to 1 TiB. Default: 256 MiB. Each partition has an
+    /// equal share and drops its oldest records beyond that; it always keeps the piece that it is writing,
+    /// of 4 KiB to 256 KiB or one batch. Of no effect on disk.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);

@@ -194,7 +194,11 @@ pub enum Error {
 
     /// A call for several partitions failed after some of them had taken their records. Send only the
     /// missing ones again: `appended` has `None` in their place.
-    #[error("{} of {} records were appended before: {source}", appended.iter().flatten().count(), appended.len())]
+    #[error(
+        "{} of {} records were appended before: {source}",
+        appended.iter().flatten().count(),
+        appended.len()
+    )]
     PartlyAppended {
         /// Where each record of the call is, in its order.
         appended: Vec<Option<RecordMetadata>>,

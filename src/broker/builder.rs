@@ -130,8 +130,8 @@ pub(super) fn system_clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-/// A commit beyond the end of its partition (the records were lost, or lived in memory) would make a group miss
-/// records that are yet to be sent: it is lowered to the end.
+/// A commit beyond the end of its partition (the records were lost, or lived in memory) would make a group
+/// miss records that are yet to be sent: it is lowered to the end.
 fn lower_commits(catalog: &Catalog, committed: &CommittedOffsets) -> Result<Vec<LoweredCommit>> {
     let topics = catalog.topics();
     let mut lowered = Vec::new();

@@ -23,7 +23,8 @@ fn run(requests: &Receiver<FlushRequest>) {
         let (logs, stopped) = gather(requests, first);
         for log in logs {
             if let Some(log) = log.upgrade() {
-                // A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns it.
+                // A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns
+                // it.
                 drop(log.sync());
             }
         }

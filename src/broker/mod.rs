@@ -30,9 +30,9 @@ use crate::topic::catalog::Catalog;
 /// Cloning is cheap, and clones are the same broker; it can be shared between threads.
 ///
 /// # In memory and on disk
-/// [`Broker::in_memory`] opens no file and starts no thread. [`Broker::open`] keeps topics in a directory, which
-/// one broker owns at a time; it starts one thread, which syncs files in the background. The interface is the
-/// same.
+/// [`Broker::in_memory`] opens no file and starts no thread. [`Broker::open`] keeps topics in a directory,
+/// which one broker owns at a time; it starts one thread, which syncs files in the background. The
+/// interface is the same.
 ///
 /// # Closing
 /// Producers and consumers keep the directory in use after the last `Broker` is dropped, and go on working.
@@ -81,8 +81,8 @@ impl Broker {
     ///
     /// # Errors
     /// [`Error::DirectoryInUse`] if another broker, in this process or another, has it open;
-    /// [`Error::Corrupt`] and [`Error::UnsupportedFormat`] if it holds what this version cannot read (nothing is changed
-    /// then); [`Error::Io`], [`Error::StorageFull`].
+    /// [`Error::Corrupt`] and [`Error::UnsupportedFormat`] if it holds what this version cannot read
+    /// (nothing is changed then); [`Error::Io`], [`Error::StorageFull`].
     ///
     /// What was found and mended is in [`Broker::recovery_report`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
@@ -90,7 +90,6 @@ impl Broker {
     }
 
     /// A broker with settings of your own.
-    #[must_use]
     pub fn builder() -> BrokerBuilder {
         BrokerBuilder::new()
     }
@@ -104,8 +103,8 @@ impl Broker {
     /// Makes a topic that does not exist yet.
     ///
     /// # Errors
-    /// [`Error::TopicExists`], [`Error::InvalidTopicName`], [`Error::InvalidConfig`], [`Error::Closed`]; [`Error::Io`] and
-    /// [`Error::StorageFull`], after which there is no such topic.
+    /// [`Error::TopicExists`], [`Error::InvalidTopicName`], [`Error::InvalidConfig`], [`Error::Closed`];
+    /// [`Error::Io`] and [`Error::StorageFull`], after which there is no such topic.
     #[expect(clippy::needless_pass_by_value, reason = "a config is made for this call")]
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
         self.open_catalog()?.create(name, &config).map(drop)
@@ -114,8 +113,8 @@ impl Broker {
     /// Makes a topic unless it exists. An existing one keeps its settings, whatever `config` says.
     ///
     /// # Errors
-    /// [`Error::PartitionCountMismatch`] if it exists and `config` names another number of partitions; else as
-    /// [`create_topic`](Self::create_topic).
+    /// [`Error::PartitionCountMismatch`] if it exists and `config` names another number of partitions; else
+    /// as [`create_topic`](Self::create_topic).
     #[expect(clippy::needless_pass_by_value, reason = "a config is made for this call")]
     pub fn open_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
         self.open_catalog()?.open_or_create(name, &config).map(drop)
@@ -136,13 +135,13 @@ impl Broker {
         Ok(TopicDescription::of(&topic))
     }
 
-    /// Deletes a topic and its records. Producers and consumers that hold it get [`Error::TopicDeleted`]; records
-    /// that were polled stay valid.
+    /// Deletes a topic and its records. Producers and consumers that hold it get [`Error::TopicDeleted`];
+    /// records that were polled stay valid.
     ///
     /// # Errors
-    /// [`Error::TopicNotFound`], [`Error::InvalidTopicName`], [`Error::Closed`]; [`Error::Io`] if files could not be
-    /// removed: the topic is gone all the same, and its files go when the name is used again or the broker is
-    /// next opened.
+    /// [`Error::TopicNotFound`], [`Error::InvalidTopicName`], [`Error::Closed`]; [`Error::Io`] if files
+    /// could not be removed: the topic is gone all the same, and its files go when the name is used again
+    /// or the broker is next opened.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         let topic = self.open_catalog()?.delete(name)?;
         self.inner.coordinator.committed().forget_topic(topic.id())

@@ -35,7 +35,8 @@ pub struct PartitionDescription {
     pub partition: u32,
     /// Random; seeds the checksums of the partition's records.
     pub id: u64,
-    /// The first offset that is kept. In memory it is also the number of records that were dropped at the bound.
+    /// The first offset that is kept. In memory it is also the number of records that were dropped at the
+    /// bound.
     pub start_offset: u64,
     /// The offset behind the last readable record.
     pub end_offset: u64,

@@ -130,9 +130,10 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// The consumer, at its first position in every partition.
     ///
     /// # Errors
-    /// [`Error::InvalidSubscription`] without topics and partitions, or with both; [`Error::TopicNotFound`],
-    /// [`Error::InvalidPartition`], [`Error::InvalidConfig`] for the group's name, [`Error::GroupInUse`],
-    /// [`Error::NoCommittedOffset`], [`Error::Closed`]; [`Error::Io`] or [`Error::Corrupt`] when looking for a timestamp.
+    /// [`Error::InvalidSubscription`] without topics and partitions, or with both;
+    /// [`Error::TopicNotFound`], [`Error::InvalidPartition`], [`Error::InvalidConfig`] for the group's
+    /// name, [`Error::GroupInUse`], [`Error::NoCommittedOffset`], [`Error::Closed`]; [`Error::Io`] or
+    /// [`Error::Corrupt`] when looking for a timestamp.
     pub fn build(self) -> Result<Consumer<K, V>> {
         self.group.as_deref().map_or(Ok(()), check_group_name)?;
         let partitions = self.chosen_partitions()?;

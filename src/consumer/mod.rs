@@ -20,33 +20,35 @@ use crate::ids::TopicPartition;
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 use crate::sync::signal::Signal;
-use subscription::Subscription;
+use subscription::{Assigned, Subscription};
 
-/// A poller that has caught up looks this often again, with pauses in between, before it sleeps. Between looks it
-/// leaves the log's cache lines to the sender; together the pauses take about as long as a wake-up would.
+/// A poller that has caught up looks this often again, with pauses in between, before it sleeps. Between
+/// looks it leaves the log's cache lines to the sender; together the pauses take about as long as a wake-up
+/// would.
 const LOOKS_BEFORE_SLEEP: usize = 8;
 const PAUSES_BETWEEN_LOOKS: usize = 100;
 
 /// Reads records from topics, or from partitions assigned by hand. Made by
 /// [`Broker::consumer`](crate::Broker::consumer).
 ///
-/// A consumer can be moved to another thread, but only one can use it at a time: what reads takes `&mut self`.
+/// A consumer can be moved to another thread, but only one can use it at a time: what reads takes `&mut
+/// self`.
 ///
 /// # Position and commit
 /// The **position** of a partition is the next offset to be polled. It begins where the consumer's group
-/// committed, or at [`Start`], and a poll moves it behind what it returns. The **committed offset** of
-/// a group is where its next consumer begins. Only [`commit`](Self::commit) and
-/// [`commit_through`](Self::commit_through) move it: a consumer that dies before it commits is given the same records
-/// again (at least once).
+/// committed, or at [`Start`], and a poll moves it behind what it returns. The **committed offset** of a
+/// group is where its next consumer begins. Only [`commit`](Self::commit) and
+/// [`commit_through`](Self::commit_through) move it: a consumer that dies before it commits is given the
+/// same records again (at least once).
 ///
 /// # Falling behind
-/// When the records at the position are gone, a poll answers [`Error::OffsetOutOfRange`] until you seek, unless
-/// [`on_out_of_range`](ConsumerBuilder::on_out_of_range) says otherwise. Records that a poll
+/// When the records at the position are gone, a poll answers [`Error::OffsetOutOfRange`] until you seek,
+/// unless [`on_out_of_range`](ConsumerBuilder::on_out_of_range) says otherwise. Records that a poll
 /// returned stay valid for as long as you keep them.
 ///
 /// # Order
-/// The records of one partition come in the order of their offsets. Partitions are polled in turn, so that none
-/// starves.
+/// The records of one partition come in the order of their offsets. Partitions are polled in turn, so that
+/// none starves.
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,14 +79,15 @@ pub struct Consumer<K, V> {
 
 impl<K: Codec, V: Codec> Consumer<K, V> {
     /// The next records, from all partitions that have some. Returns at once if there are any; otherwise
-    /// waits for an append, for up to `timeout`, and then returns none. `poll(Duration::ZERO)` never waits: that it
-    /// returns nothing means that this consumer has caught up.
+    /// waits for an append, for up to `timeout`, and then returns none. `poll(Duration::ZERO)` never waits:
+    /// that it returns nothing means that this consumer has caught up.
     ///
     /// Records whose key or value does not decode are returned too; see [`Record::value`].
     ///
     /// # Errors
-    /// [`Error::OffsetOutOfRange`], [`Error::Corrupt`], [`Error::Io`], [`Error::TopicDeleted`], [`Error::Closed`]. No
-    /// record is skipped: positions stay where they were, and records of other partitions come with the next poll.
+    /// [`Error::OffsetOutOfRange`], [`Error::Corrupt`], [`Error::Io`], [`Error::TopicDeleted`],
+    /// [`Error::Closed`]. No record is skipped: positions stay where they were, and records of other
+    /// partitions come with the next poll.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records<K, V>> {
         let policy = self.on_out_of_range;
         let mut runs = self.subscription.fetch(policy)?;
@@ -130,8 +133,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// [`Durability`](crate::Durability) says.
     ///
     /// # Errors
-    /// [`Error::NoGroup`], [`Error::NotAssigned`], [`Error::StorageFull`], [`Error::Io`], [`Error::Closed`]. After an error nothing
-    /// was committed.
+    /// [`Error::NoGroup`], [`Error::NotAssigned`], [`Error::StorageFull`], [`Error::Io`],
+    /// [`Error::Closed`]. After an error nothing was committed.
     pub fn commit(&self, records: &Records<K, V>) -> Result<()> {
         let commits = records.runs().iter().map(|run| run.commit_behind(run.end_offset()));
         self.commit_all(&commits.collect::<Vec<_>>())
@@ -167,7 +170,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// The partitions that this consumer reads.
     #[must_use]
     pub fn assignment(&self) -> Vec<TopicPartition> {
-        self.subscription.iter().map(|assigned| assigned.topic_partition()).collect()
+        self.subscription.iter().map(Assigned::topic_partition).collect()
     }
 
     /// The next offset to be polled from a partition.
@@ -197,14 +200,15 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         self.subscription.iter_mut().for_each(|assigned| assigned.seek(assigned.log().end_offset()));
     }
 
-    /// Goes on, in every partition, from the first record whose timestamp is `timestamp` or later; from the end where
-    /// there is none. In a partition whose timestamps do not rise, earlier ones may follow.
+    /// Goes on, in every partition, from the first record whose timestamp is `timestamp` or later; from the
+    /// end where there is none. In a partition whose timestamps do not rise, earlier ones may follow.
     ///
     /// To begin with what is sent from now on, use [`Timestamp::now`], which is the clock of the sends; a
     /// [`SystemTime`](std::time::SystemTime) may be ahead of it by a few milliseconds.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Io`] when reading the log fails, [`Error::Closed`], [`Error::TopicDeleted`]; then no position has changed.
+    /// [`Error::Corrupt`], [`Error::Io`] when reading the log fails, [`Error::Closed`],
+    /// [`Error::TopicDeleted`]; then no position has changed.
     pub fn seek_to_timestamp(&mut self, timestamp: impl Into<Timestamp>) -> Result<()> {
         let timestamp = timestamp.into();
         let offsets = self.subscription.iter().map(|assigned| assigned.offset_since(timestamp));
@@ -213,8 +217,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         Ok(())
     }
 
-    /// For every partition, the offset of the first record whose timestamp is `timestamp` or later; `None` where
-    /// there is none.
+    /// For every partition, the offset of the first record whose timestamp is `timestamp` or later; `None`
+    /// where there is none.
     ///
     /// # Errors
     /// As [`seek_to_timestamp`](Self::seek_to_timestamp).
@@ -245,10 +249,10 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// How many offsets are still to be polled, over all partitions.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        self.subscription.iter().map(|assigned| assigned.lag()).sum()
+        self.subscription.iter().map(Assigned::lag).sum()
     }
 
-    fn offsets(&self, offset: impl Fn(&subscription::Assigned) -> u64) -> BTreeMap<TopicPartition, u64> {
+    fn offsets(&self, offset: impl Fn(&Assigned) -> u64) -> BTreeMap<TopicPartition, u64> {
         let all = self.subscription.iter();
         all.map(|assigned| (assigned.topic_partition(), offset(assigned))).collect()
     }

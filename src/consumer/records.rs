@@ -38,8 +38,8 @@ impl PartitionRun {
     }
 }
 
-/// The records of one poll. They are read where they lie in the log, and stay valid for as long as
-/// this value lives, whatever happens to the consumer, the topic or the broker; it can be sent to other threads.
+/// The records of one poll. They are read where they lie in the log, and stay valid for as long as this
+/// value lives, whatever happens to the consumer, the topic or the broker; it can be sent to other threads.
 pub struct Records<K, V> {
     runs: Vec<PartitionRun>,
     codecs: PhantomData<fn() -> (K, V)>,
@@ -120,8 +120,8 @@ impl<K, V> fmt::Debug for RecordsIter<'_, K, V> {
     }
 }
 
-/// A record, where it lies in the log. Copying it copies a reference; [`to_owned`](Record::to_owned) copies the
-/// record.
+/// A record, where it lies in the log. Copying it copies a reference; [`to_owned`](Record::to_owned) copies
+/// the record.
 pub struct Record<'a, K, V> {
     run: &'a PartitionRun,
     frame: Frame<'a>,
@@ -164,7 +164,8 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
         K::decode(self.frame.key()).map_err(|source| self.undecodable(RecordPart::Key, source))
     }
 
-    /// The value, decoded. Decoding happens here, not in the poll: a record that cannot be decoded stops nothing.
+    /// The value, decoded. Decoding happens here, not in the poll: a record that cannot be decoded stops
+    /// nothing.
     ///
     /// # Errors
     /// As [`key`](Self::key).
@@ -205,8 +206,8 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
         self.owned_by(Bytes::copy_from_slice)
     }
 
-    /// A copy that shares its bytes with the log: nothing is copied, and the piece of the log around the record (up
-    /// to 256 KiB, or one batch) stays in memory for as long as one of the [`Bytes`] lives.
+    /// A copy that shares its bytes with the log: nothing is copied, and the piece of the log around the
+    /// record (up to 256 KiB, or one batch) stays in memory for as long as one of the [`Bytes`] lives.
     #[must_use]
     pub fn share(self) -> OwnedRecord {
         self.owned_by(|bytes| self.run.run.share(bytes))

@@ -34,7 +34,8 @@ impl Subscription {
     }
 
     /// What there is to read, from each partition as much as lies together, beginning with another one each
-    /// time. An error is returned only when there is nothing before it; otherwise it waits for the next fetch.
+    /// time. An error is returned only when there is nothing before it; otherwise it waits for the next
+    /// fetch.
     pub(super) fn fetch(&mut self, policy: OutOfRange) -> Result<Vec<PartitionRun>> {
         let mut runs = Vec::new();
         let mut bytes = 0;

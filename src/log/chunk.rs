@@ -9,7 +9,8 @@
 //!    loaded with Acquire before they are read.
 //! 4. **Bounds.** No reference ever covers bytes at or beyond the end of the visible ones, except the
 //!    writer's own; this is checked in release builds too.
-//! 5. **Lifetime.** The memory belongs to the chunk and is freed, or handed on, only when no `Arc` of it is left.
+//! 5. **Lifetime.** The memory belongs to the chunk and is freed, or handed on, only when no `Arc` of it is
+//!    left.
 //! 6. **Initialised.** Memory starts zeroed, and bytes are never made uninitialised again.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

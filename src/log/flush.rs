@@ -1,5 +1,5 @@
-//! How a log asks for a sync in the background: it sends itself to the flusher, once, when it has records that
-//! a power loss could take. The thread that does it belongs to the broker.
+//! How a log asks for a sync in the background: it sends itself to the flusher, once, when it has records
+//! that a power loss could take. The thread that does it belongs to the broker.
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 

@@ -95,6 +95,6 @@ mod tests {
             index.add(offset as u64, 64 + offset as u64 * 4096, timestamp);
         }
         assert_eq!(index.position_before_timestamp(150), Some(64));
-        assert_eq!(index.position_before_timestamp(501), Some(64 + 2 * 4096));
+        assert_eq!(index.position_before_timestamp(501), Some(64 + 3 * 4096));
     }
 }

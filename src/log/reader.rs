@@ -1,4 +1,5 @@
-//! The fetch path: from a reader's place to the next run of records, without a lock and without walking frames.
+//! The fetch path: from a reader's place to the next run of records, without a lock and without walking
+//! frames.
 
 use std::fmt;
 use std::ops::Range;
@@ -101,8 +102,8 @@ impl AsRef<[u8]> for SharedRun {
 }
 
 impl PartitionLog {
-    /// The records at the cursor, as many as lie together, and moves the cursor behind them. `None` at the end
-    /// of the log.
+    /// The records at the cursor, as many as lie together, and moves the cursor behind them. `None` at the
+    /// end of the log.
     pub(crate) fn fetch(&self, cursor: &mut Cursor) -> Result<Option<Run>> {
         self.check_readable()?;
         loop {

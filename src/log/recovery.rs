@@ -1,11 +1,11 @@
 //! Opening a partition's log from its files: every frame is verified, the index is made anew, and a torn tail
 //! is cut off. Anything else that is wrong is refused and left untouched.
 //!
-//! Appends write forward only, one batch at a time, so a process that dies leaves at most one incomplete batch, at the
-//! very end. That is a **torn tail**: from the first byte that is no valid frame (or, in an incomplete batch, from
-//! the batch's first frame) on, there is no valid later frame, and no later segment. Its bytes are kept
-//! beside the segment and cut off it. Bytes that are no frame but are followed by valid ones are **damage**
-//! to records that may have been acknowledged: [`Error::Corrupt`].
+//! Appends write forward only, one batch at a time, so a process that dies leaves at most one incomplete
+//! batch, at the very end. That is a **torn tail**: from the first byte that is no valid frame (or, in an
+//! incomplete batch, from the batch's first frame) on, there is no valid later frame, and no later segment.
+//! Its bytes are kept beside the segment and cut off it. Bytes that are no frame but are followed by valid
+//! ones are **damage** to records that may have been acknowledged: [`Error::Corrupt`].
 
 use std::path::{Path, PathBuf};
 
@@ -170,7 +170,7 @@ impl SegmentFile {
             match scanner.take_frames(&buffer, seed) {
                 None => wanted = SCAN_BYTES,
                 Some(BadFrame::Incomplete { needed }) if needed as u64 <= rest => {
-                    wanted = SCAN_BYTES.max(needed as u64)
+                    wanted = SCAN_BYTES.max(needed as u64);
                 }
                 Some(bad) => {
                     let position = scanner.position;

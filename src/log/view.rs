@@ -1,5 +1,5 @@
-//! Where the records of a partition are: which segments and chunks there are, in order. Read once at the end of
-//! each chunk, not at every fetch; changed by the holder of the partition's lock.
+//! Where the records of a partition are: which segments and chunks there are, in order. Read once at the
+//! end of each chunk, not at every fetch; changed by the holder of the partition's lock.
 
 use std::collections::VecDeque;
 

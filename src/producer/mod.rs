@@ -2,7 +2,6 @@
 
 mod partitioner;
 mod record_builder;
-mod scratch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,14 +22,15 @@ use partitioner::Sticky;
 ///
 /// `K` and `V` are the codecs of key and value: `String` takes `&str`, see [`Codec`] for the others.
 ///
-/// A producer can be shared between threads and cloned for each; both are cheap. Records that one thread sends to one
-/// partition are in the order in which it sent them. A send returns when the record is as durable as the
-/// topic promises ([`Durability`](crate::Durability)) and consumers can read it; it never waits for a consumer.
+/// A producer can be shared between threads and cloned for each; both are cheap. Records that one thread
+/// sends to one partition are in the order in which it sent them. A send returns when the record is as
+/// durable as the topic promises ([`Durability`](crate::Durability)) and consumers can read it; it never
+/// waits for a consumer.
 ///
 /// # Partitions
-/// A record goes to the partition that is given; else, if it has a key, to
-/// `murmur2(key) & 0x7fffffff % partitions`, exactly as in Kafka's Java client; else it stays with one partition
-/// for 16 KiB of records, then moves to the next.
+/// A record goes to the partition that is given; else, if it has a key, to `murmur2(key) & 0x7fffffff %
+/// partitions`, exactly as in Kafka's Java client; else it stays with one partition for 16 KiB of records,
+/// then moves to the next.
 ///
 /// ```
 /// use ottla::{Broker, TopicConfig};
@@ -64,16 +64,17 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// Sends one record and says where it went.
     ///
     /// # Errors
-    /// [`Error::Encode`], [`Error::RecordTooLarge`], [`Error::StorageFull`], [`Error::Io`], [`Error::Closed`],
-    /// [`Error::TopicDeleted`], [`Error::PartitionFailed`]. After an error the record is not in the log.
+    /// [`Error::Encode`], [`Error::RecordTooLarge`], [`Error::StorageFull`], [`Error::Io`],
+    /// [`Error::Closed`], [`Error::TopicDeleted`], [`Error::PartitionFailed`]. After an error the record is
+    /// not in the log.
     #[inline]
     pub fn send(&self, key: K::Input<'_>, value: V::Input<'_>) -> Result<RecordMetadata> {
-        scratch::with_two(|key_scratch, value_scratch| {
-            let key = encoded(K::encode(key, key_scratch), RecordPart::Key, &self.topic)?;
-            let value = encoded(V::encode(value, value_scratch), RecordPart::Value, &self.topic)?;
-            let timestamp = self.clock.now().as_millis();
-            self.append(None, &NewRecord { key, value, headers: &[], timestamp })
-        })
+        // Unallocated unless the codec writes to them.
+        let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
+        let key = self.encoded(RecordPart::Key, K::encode(key, &mut key_scratch))?;
+        let value = self.encoded(RecordPart::Value, V::encode(value, &mut value_scratch))?;
+        let timestamp = self.clock.now().as_millis();
+        self.append(None, &NewRecord { key, value, headers: &[], timestamp })
     }
 
     /// Sends several records. Those for the same partition become one batch: they lie together in the
@@ -82,8 +83,8 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// All records are encoded and checked before any is appended.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and [`Error::BatchTooLarge`]; then no record is in the log. If a partition fails after
-    /// another has taken its records, [`Error::PartlyAppended`] says which did.
+    /// As [`send`](Self::send), and [`Error::BatchTooLarge`]; then no record is in the log. If a partition
+    /// fails after another has taken its records, [`Error::PartlyAppended`] says which did.
     ///
     /// ```
     /// # use ottla::{Broker, TopicConfig};
@@ -105,8 +106,8 @@ impl<K: Codec, V: Codec> Producer<K, V> {
         let timestamp = self.clock.now().as_millis();
         let mut batches = Batches::new(&self.topic, inputs.len());
         for ((key, value), [key_scratch, value_scratch]) in inputs.into_iter().zip(&mut scratches) {
-            let key = encoded(K::encode(key, key_scratch), RecordPart::Key, &self.topic)?;
-            let value = encoded(V::encode(value, value_scratch), RecordPart::Value, &self.topic)?;
+            let key = self.encoded(RecordPart::Key, K::encode(key, key_scratch))?;
+            let value = self.encoded(RecordPart::Value, V::encode(value, value_scratch))?;
             let record = NewRecord { key, value, headers: &[], timestamp };
             batches.add(self.partition_for(None, &record), record)?;
         }
@@ -139,17 +140,36 @@ impl<K: Codec, V: Codec> Producer<K, V> {
         RecordBuilder::new(self, Some(key), None)
     }
 
-    /// Returns when everything sent to the topic so far, by anybody, survives a power loss. Blocks for the time
-    /// that the disk takes. A topic in memory has nothing to flush.
+    /// Returns when everything sent to the topic so far, by anybody, survives a power loss. Blocks for the
+    /// time that the disk takes. A topic in memory has nothing to flush.
     ///
     /// # Errors
-    /// [`Error::PartitionFailed`] if the disk refused: then it is not known what survives a power loss, and the partition
-    /// takes no more records. [`Error::Io`], [`Error::Closed`].
+    /// [`Error::PartitionFailed`] if the disk refused: then it is not known what survives a power loss, and
+    /// the partition takes no more records. [`Error::Io`], [`Error::Closed`].
     pub fn flush(&self) -> Result<()> {
         self.topic.check_open()?;
         self.topic.sync()
     }
 
+    /// What a codec made of the key or value, or its error with the names that a reader of it needs.
+    #[inline]
+    fn encoded<'s>(
+        &self,
+        part: RecordPart,
+        bytes: Result<Option<&'s [u8]>, CodecError>,
+    ) -> Result<Option<&'s [u8]>> {
+        match bytes {
+            Ok(bytes) => Ok(bytes),
+            Err(source) => Err(self.unencodable(part, source)),
+        }
+    }
+
+    #[cold]
+    fn unencodable(&self, part: RecordPart, source: CodecError) -> Error {
+        Error::Encode { topic: self.topic().to_owned(), part, source }
+    }
+
+    #[inline]
     fn append(&self, partition: Option<u32>, record: &NewRecord<'_>) -> Result<RecordMetadata> {
         let partition = self.partition_for(partition, record);
         let log = self.topic.partition(partition)?;
@@ -185,14 +205,6 @@ impl<K, V> fmt::Debug for Producer<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer").field("topic", self.topic.name()).finish_non_exhaustive()
     }
-}
-
-fn encoded<'a>(
-    bytes: Result<Option<&'a [u8]>, CodecError>,
-    part: RecordPart,
-    topic: &Topic,
-) -> Result<Option<&'a [u8]>> {
-    bytes.map_err(|source| Error::Encode { topic: topic.name().to_string(), part, source })
 }
 
 /// The records of one call, sorted by partition.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Producer, encoded, scratch};
+use super::Producer;
 use crate::clock::Timestamp;
 use crate::error::{Error, RecordPart, Result};
 use crate::ids::RecordMetadata;
@@ -69,15 +69,13 @@ impl<'a, K: Codec, V: Codec> RecordBuilder<'a, K, V> {
     pub fn send(self) -> Result<RecordMetadata> {
         self.check()?;
         let Self { producer, key, value, headers, partition, timestamp } = self;
-        let topic = &producer.topic;
         let timestamp = timestamp.unwrap_or_else(|| producer.clock.now()).as_millis();
-        scratch::with_two(|key_scratch, value_scratch| {
-            let key = key.map_or(Ok(None), |key| K::encode(key, key_scratch));
-            let key = encoded(key, RecordPart::Key, topic)?;
-            let value = value.map_or(Ok(None), |value| V::encode(value, value_scratch));
-            let value = encoded(value, RecordPart::Value, topic)?;
-            producer.append(partition, &NewRecord { key, value, headers: &headers, timestamp })
-        })
+        let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
+        let key = key.map_or(Ok(None), |key| K::encode(key, &mut key_scratch));
+        let value = value.map_or(Ok(None), |value| V::encode(value, &mut value_scratch));
+        let key = producer.encoded(RecordPart::Key, key)?;
+        let value = producer.encoded(RecordPart::Value, value)?;
+        producer.append(partition, &NewRecord { key, value, headers: &headers, timestamp })
     }
 
     fn check(&self) -> Result<()> {

@@ -104,6 +104,8 @@ pub(crate) fn encode(record: &NewRecord<'_>, stamp: &Stamp, out: &mut [u8]) {
     let value = record.value.unwrap_or_default();
     let key = record.key.unwrap_or_default();
     let length = out.len();
+    // The padding, if any, is in the last 8 bytes; what else is there is overwritten.
+    put(out, length - ALIGNMENT, [0; ALIGNMENT]);
     let (header, body) = out.split_at_mut(HEADER_BYTES);
     let key_at = value.len();
     let headers_at = key_at + key.len();
@@ -115,7 +117,6 @@ pub(crate) fn encode(record: &NewRecord<'_>, stamp: &Stamp, out: &mut [u8]) {
         headers::encode(record.headers, &mut body[headers_at..]);
         headers::encoded_bytes(record.headers)
     };
-    body[headers_at + headers_bytes..].fill(0);
 
     put(header, LENGTH, (length as u32).to_le_bytes());
     put(header, OFFSET, stamp.offset.to_le_bytes());

@@ -13,8 +13,8 @@ const LOCK_FILE: &str = "LOCK";
 /// dropped may be busy with a last sync.
 const DEPARTING_OWNER: Duration = Duration::from_millis(200);
 
-/// A directory and the lock on it. The lock is given up by [`DataDir::release`], or with the last handle of the
-/// broker.
+/// A directory and the lock on it. The lock is given up by [`DataDir::release`], or with the last handle of
+/// the broker.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     storage: Arc<dyn Storage>,

@@ -1,6 +1,6 @@
-//! All topics by name. A change is persisted before it is visible: creating and deleting first say so in the
-//! catalog file, then touch directories, then say that it is done; what is found unfinished is undone when the broker
-//! is opened.
+//! All topics by name. A change is persisted before it is visible: creating and deleting first say so in
+//! the catalog file, then touch directories, then say that it is done; what is found unfinished is undone
+//! when the broker is opened.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -180,7 +180,8 @@ impl Catalog {
                 Ok(topic)
             }
             Err(error) => {
-                // What cannot be undone now either is undone before the name is used again, or at the next open.
+                // What cannot be undone now either is undone before the name is used again, or at the next
+                // open.
                 drop(self.remove_entry(entries, entry.id));
                 Err(error)
             }

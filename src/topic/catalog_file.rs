@@ -14,7 +14,6 @@
 //! crc32 1a2b3c4d
 //! ```
 
-use std::fmt::Write;
 use std::path::Path;
 
 use crate::config::{Durability, TopicSettings};
@@ -62,25 +61,24 @@ fn meaning_of<T: Copy>(words: &[(T, &str)], word: &str) -> Option<T> {
 pub(super) fn encode(topics: &[TopicEntry]) -> String {
     let mut text = format!("{TITLE}{VERSION}\n");
     for topic in topics {
-        // Writing to a String cannot fail.
-        let _: std::fmt::Result = encode_topic(&mut text, topic);
+        encode_topic(&mut text, topic);
     }
     let crc = crc32fast::hash(text.as_bytes());
     format!("{text}{CHECKSUM}{crc:08x}\n")
 }
 
-fn encode_topic(text: &mut String, topic: &TopicEntry) -> std::fmt::Result {
+fn encode_topic(text: &mut String, topic: &TopicEntry) {
     let TopicEntry { name, id, state, settings, partition_ids } = topic;
-    writeln!(text, "topic {name} {id:016x} {}", word_of(&STATES, state))?;
-    writeln!(text, "  durability {}", word_of(&DURABILITIES, &settings.durability))?;
-    writeln!(text, "  max_record_bytes {}", settings.max_record_bytes)?;
-    writeln!(text, "  max_batch_bytes {}", settings.max_batch_bytes)?;
-    writeln!(text, "  segment_bytes {}", settings.segment_bytes)?;
-    writeln!(text, "  memory_limit {}", settings.memory_limit)?;
+    let durability = word_of(&DURABILITIES, &settings.durability);
+    *text += &format!("topic {name} {id:016x} {}\n", word_of(&STATES, state));
+    *text += &format!("  durability {durability}\n");
+    *text += &format!("  max_record_bytes {}\n", settings.max_record_bytes);
+    *text += &format!("  max_batch_bytes {}\n", settings.max_batch_bytes);
+    *text += &format!("  segment_bytes {}\n", settings.segment_bytes);
+    *text += &format!("  memory_limit {}\n", settings.memory_limit);
     for (number, id) in partition_ids.iter().enumerate() {
-        writeln!(text, "  partition {number} {id:016x}")?;
+        *text += &format!("  partition {number} {id:016x}\n");
     }
-    Ok(())
 }
 
 /// Reads the text of the file at `path`.

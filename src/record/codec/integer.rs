@@ -10,7 +10,10 @@ macro_rules! integer_codec {
             type View<'a> = $integer;
 
             #[inline]
-            fn encode<'s, 'i: 's>(input: $integer, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
+            fn encode<'s, 'i: 's>(
+                input: $integer,
+                scratch: &'s mut Vec<u8>,
+            ) -> Result<Option<&'s [u8]>, CodecError> {
                 scratch.extend_from_slice(&input.to_be_bytes());
                 Ok(Some(scratch))
             }

@@ -53,7 +53,8 @@ mod tests {
     #[test]
     fn json_comes_back_and_nonsense_does_not() {
         let mut scratch = Vec::new();
-        let bytes = Json::<Vec<u32>>::encode(&vec![1, 2], &mut scratch).expect("encodes").expect("not null");
+        let numbers = vec![1, 2];
+        let bytes = Json::<Vec<u32>>::encode(&numbers, &mut scratch).expect("encodes").expect("not null");
         assert_eq!(bytes, b"[1,2]");
         assert_eq!(Json::<Vec<u32>>::decode(Some(bytes)).expect("decodes"), [1, 2]);
         assert!(Json::<Vec<u32>>::decode(Some(b"{")).is_err());

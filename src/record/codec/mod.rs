@@ -57,12 +57,13 @@ pub trait Codec: 'static {
     /// What a record yields; may borrow from the log.
     type View<'a>;
 
-    /// The bytes of `input`, or `None` for a null. Bytes that exist already are returned as they are, so that
-    /// nothing copies them but the log; others are written to `scratch`, which comes empty. The input outlives
-    /// the scratch, so either can be returned.
+    /// The bytes of `input`, or `None` for a null. Bytes that exist already are returned as they are, so
+    /// that nothing copies them but the log; others are written to `scratch`, which comes empty. The input
+    /// outlives the scratch, so either can be returned.
     ///
     /// # Errors
-    /// Whatever keeps `input` from being encoded; the send fails with [`Error::Encode`](crate::Error::Encode).
+    /// Whatever keeps `input` from being encoded; the send fails with
+    /// [`Error::Encode`](crate::Error::Encode).
     fn encode<'s, 'i: 's>(
         input: Self::Input<'i>,
         scratch: &'s mut Vec<u8>,
