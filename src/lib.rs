@@ -1,5 +1,17 @@
-//! x
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to begin in this documentation
+//!
+//! * [`Broker`] owns topics, in memory or in a directory; [`TopicConfig`] describes one.
+//! * [`Producer`] sends records: [`send`](Producer::send), [`send_batch`](Producer::send_batch),
+//!   [`record`](Producer::record) for headers and the rest.
+//! * [`Consumer`] polls them, seeks, and commits for a group; [`Records`] and [`Record`] are what it returns.
+//! * [`Codec`] turns keys and values into bytes and back.
+//! * [`Error`] is all that can go wrong, grouped by what you can do about it; [`Durability`] what a record
+//!   survives.
+//! * [`Clock`] and [`storage`] are where time and files come from; tests can replace both.
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod broker;
 mod clock;

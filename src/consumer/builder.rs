@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::Consumer;
+use super::pace::Pace;
 use super::subscription::{Assigned, Subscription};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -150,6 +151,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         Ok(Consumer {
             subscription,
             on_out_of_range: self.on_out_of_range,
+            pace: Pace::default(),
             signal,
             coordinator: self.coordinator,
             group: self.group,

@@ -1,12 +1,12 @@
 //! Reading: a consumer knows which partitions it reads and where it is in each, and polls them in turn.
 
 mod builder;
+mod pace;
 mod records;
 mod subscription;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hint::spin_loop;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
@@ -15,18 +15,14 @@ pub use records::{OwnedRecord, Record, Records, RecordsIter};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::group::{Commit, Coordinator, Membership};
+use crate::group::{Coordinator, Membership};
 use crate::ids::TopicPartition;
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 use crate::sync::signal::Signal;
+use pace::Pace;
+use records::PartitionRun;
 use subscription::{Assigned, Subscription};
-
-/// A poller that has caught up looks this often again, with pauses in between, before it sleeps. Between
-/// looks it leaves the log's cache lines to the sender; together the pauses take about as long as a wake-up
-/// would.
-const LOOKS_BEFORE_SLEEP: usize = 8;
-const PAUSES_BETWEEN_LOOKS: usize = 100;
 
 /// Reads records from topics, or from partitions assigned by hand. Made by
 /// [`Broker::consumer`](crate::Broker::consumer).
@@ -69,6 +65,7 @@ const PAUSES_BETWEEN_LOOKS: usize = 100;
 pub struct Consumer<K, V> {
     subscription: Subscription,
     on_out_of_range: OutOfRange,
+    pace: Pace,
     signal: Arc<Signal>,
     coordinator: Arc<Coordinator>,
     group: Option<String>,
@@ -89,34 +86,39 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// [`Error::Closed`]. No record is skipped: positions stay where they were, and records of other
     /// partitions come with the next poll.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records<K, V>> {
-        let policy = self.on_out_of_range;
-        let mut runs = self.subscription.fetch(policy)?;
-        if runs.is_empty() && !timeout.is_zero() {
-            // A deadline too far to be represented is none.
-            let deadline = Instant::now().checked_add(timeout);
-            runs = self.look_again(deadline)?;
-            while runs.is_empty() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-                runs = self.sleep(deadline)?;
-            }
+        if timeout.is_zero() {
+            return Ok(Records::new(self.subscription.fetch(self.on_out_of_range)?));
+        }
+        self.pace.before_first_look();
+        let mut runs = self.subscription.fetch(self.on_out_of_range)?;
+        self.pace.after_first_look(&runs);
+        if runs.is_empty() {
+            runs = self.wait(timeout)?;
         }
         Ok(Records::new(runs))
     }
 
-    fn look_again(&mut self, deadline: Option<Instant>) -> Result<Vec<records::PartitionRun>> {
-        for _ in 0..LOOKS_BEFORE_SLEEP {
-            for _ in 0..PAUSES_BETWEEN_LOOKS {
-                spin_loop();
-            }
+    fn wait(&mut self, timeout: Duration) -> Result<Vec<PartitionRun>> {
+        // A deadline too far to be represented is none.
+        let deadline = Instant::now().checked_add(timeout);
+        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        for _ in 0..pace::LOOKS_BEFORE_SLEEP {
+            pace::pause_between_looks();
             let runs = self.subscription.fetch(self.on_out_of_range)?;
-            if !runs.is_empty() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if !runs.is_empty() || is_over() {
                 return Ok(runs);
             }
         }
-        Ok(Vec::new())
+        loop {
+            let runs = self.sleep(deadline)?;
+            if !runs.is_empty() || is_over() {
+                return Ok(runs);
+            }
+        }
     }
 
     /// Sleeps until a partition has news, and looks.
-    fn sleep(&mut self, deadline: Option<Instant>) -> Result<Vec<records::PartitionRun>> {
+    fn sleep(&mut self, deadline: Option<Instant>) -> Result<Vec<PartitionRun>> {
         let policy = self.on_out_of_range;
         let logs = self.subscription.logs();
         let waiters = logs.iter().map(|log| log.waiters());
@@ -136,8 +138,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// [`Error::NoGroup`], [`Error::NotAssigned`], [`Error::StorageFull`], [`Error::Io`],
     /// [`Error::Closed`]. After an error nothing was committed.
     pub fn commit(&self, records: &Records<K, V>) -> Result<()> {
-        let commits = records.runs().iter().map(|run| run.commit_behind(run.end_offset()));
-        self.commit_all(&commits.collect::<Vec<_>>())
+        self.commit_all(records.runs().iter().map(|run| (run, run.end_offset())))
     }
 
     /// Commits the position after one record: the next consumer of the group begins behind it in its
@@ -146,15 +147,16 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn commit_through(&self, record: &Record<'_, K, V>) -> Result<()> {
-        self.commit_all(&[record.commit_behind()])
+        self.commit_all(std::iter::once((record.run(), record.offset() + 1)))
     }
 
-    fn commit_all(&self, commits: &[Commit]) -> Result<()> {
+    fn commit_all<'a>(&self, offsets: impl Iterator<Item = (&'a PartitionRun, u64)>) -> Result<()> {
         let group = self.group.as_deref().ok_or(Error::NoGroup)?;
-        for commit in commits {
-            self.subscription.check_assigned(commit.topic_id, commit.partition)?;
-        }
-        self.coordinator.committed().commit(group, commits)
+        let commits = offsets.map(|(run, offset)| {
+            self.subscription.check_committable(run)?;
+            Ok(run.commit(offset))
+        });
+        self.coordinator.committed().commit(group, &commits.collect::<Result<Vec<_>>>()?)
     }
 
     /// What the group has committed for a partition of this consumer; `None` if nothing.

@@ -29,12 +29,25 @@ impl PartitionRun {
         Self { topic, partition, run }
     }
 
-    pub(super) fn end_offset(&self) -> u64 {
-        self.run.end_offset()
+    pub(super) fn topic(&self) -> &Topic {
+        &self.topic
     }
 
-    pub(super) fn commit_behind(&self, offset: u64) -> Commit {
+    pub(super) fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    pub(super) fn records(&self) -> usize {
+        self.run.records()
+    }
+
+    /// The commit that says that a group has processed everything before `offset`.
+    pub(super) fn commit(&self, offset: u64) -> Commit {
         Commit { topic_id: self.topic.id(), partition: self.partition, offset }
+    }
+
+    pub(super) fn end_offset(&self) -> u64 {
+        self.run.end_offset()
     }
 }
 
@@ -57,7 +70,7 @@ impl<K: Codec, V: Codec> Records<K, V> {
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.runs.iter().map(|run| run.run.records()).sum()
+        self.runs.iter().map(PartitionRun::records).sum()
     }
 
     /// Whether there are none.
@@ -225,8 +238,8 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
         }
     }
 
-    pub(super) fn commit_behind(&self) -> Commit {
-        self.run.commit_behind(self.offset() + 1)
+    pub(super) fn run(&self) -> &'a PartitionRun {
+        self.run
     }
 
     fn topic_partition(self) -> TopicPartition {

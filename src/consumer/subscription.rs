@@ -95,10 +95,16 @@ impl Subscription {
         found.ok_or_else(|| not_assigned(topic, partition))
     }
 
-    /// Whether the consumer reads the partition.
-    pub(super) fn check_assigned(&self, topic_id: u64, partition: u32) -> Result<()> {
-        let known = self.iter().any(|a| a.topic.id() == topic_id && number_of(a) == partition);
-        if known { Ok(()) } else { Err(not_assigned("of these records", partition)) }
+    /// Whether offsets of the partition can be committed: the consumer reads it, and it is still there.
+    pub(super) fn check_committable(&self, run: &PartitionRun) -> Result<()> {
+        let (topic, partition) = (run.topic(), run.partition());
+        match self
+            .iter()
+            .find(|assigned| assigned.topic.id() == topic.id() && number_of(assigned) == partition)
+        {
+            Some(assigned) => assigned.log.check_readable(),
+            None => Err(not_assigned(topic.name(), partition)),
+        }
     }
 }
 

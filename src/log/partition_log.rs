@@ -321,12 +321,26 @@ impl PartitionLog {
             recovery_point: disk.recovery_point,
             created: place.clock.now().as_millis(),
         };
-        let segment = Arc::new(Segment::create(place.data_dir.storage(), &place.dir, &header)?);
+        let storage = place.data_dir.storage();
+        let segment = match Segment::create(storage, &place.dir, &header) {
+            Ok(segment) => Arc::new(segment),
+            Err(error) => return Err(self.roll_failed(error, place, header.base_offset)),
+        };
         self.view.write().push_segment(Arc::clone(&segment));
         let sealed = std::mem::replace(&mut disk.active, segment);
         disk.sealed_unsynced.push(sealed);
         disk.position = SEGMENT_HEADER_BYTES;
         Ok(true)
+    }
+
+    /// Removes what a failed roll left. A smaller record may still fit into the active segment, and then a
+    /// file of this base offset would lie across it.
+    #[cold]
+    fn roll_failed(&self, error: Error, place: &LogPlace, base_offset: u64) -> Error {
+        match Segment::remove(place.data_dir.storage(), &place.dir, base_offset) {
+            Ok(()) => error,
+            Err(left) => self.fail(format!("{error}; and the new segment cannot be removed: {left}")),
+        }
     }
 
     /// Goes on in a new chunk: readers find it in the view before the old one is closed.

@@ -137,6 +137,17 @@ impl Segment {
         Ok(Self::new(header, path, file, SEGMENT_HEADER_BYTES, index))
     }
 
+    /// Removes the file of a segment, if it is there.
+    pub(crate) fn remove(storage: &dyn Storage, dir: &Path, base_offset: u64) -> Result<()> {
+        let path = dir.join(segment_file_name(base_offset));
+        match storage.remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A segment whose file holds valid frames up to `end`.
     pub(crate) fn new(
         header: &SegmentHeader,
