@@ -1,3 +1,4 @@
+//! <!-- The front page is the README, whose program is thereby compiled and run. -->
 #![doc = include_str!("../README.md")]
 //!
 //! # Where to begin in this documentation

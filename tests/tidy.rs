@@ -92,7 +92,11 @@ fn opening(source: &Source) -> Vec<String> {
     if opens { Vec::new() } else { vec![source.finding(1, "opening", fix)] }
 }
 
+/// Not in `tests/`, where what an assertion says when it fails may be long.
 fn line_width(source: &Source) -> Vec<String> {
+    if source.path.starts_with("tests/") {
+        return Vec::new();
+    }
     let lines = source.text.lines().zip(1..);
     let wide =
         lines.map(|(text, line)| (text.chars().count(), line)).filter(|(width, _)| *width > MAX_COLUMNS);
@@ -242,7 +246,7 @@ fn every_rule_finds_what_it_forbids() {
     let long_function = format!("fn long(a: [u8; 2]) {{\n{}}}", "\n".repeat(69));
     let branches = "use crate::{\n  ids::{A, B,},\n  error as e,\n  topic::*,\n};";
     for (path, code, finding) in [
-        ("tests/model.rs", wide_line.as_str(), "2: line-width: 111 columns"),
+        ("examples/model.rs", wide_line.as_str(), "2: line-width: 111 columns"),
         ("tests/model.rs", &"//\n".repeat(499), "501: file-length: 501 lines"),
         ("src/log/mod.rs", &long_function, "2: function-length: long has 71 lines"),
         ("src/log/segment.rs", "unsafe impl Send for Segment {}", "2: unsafe: "),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use crate::log::{FlushRequest, PartitionLog};
+use crate::log::{FlushRequest, Syncable};
 use crate::sync::Weak;
 
 /// How long records wait for others before they are synced together.
@@ -35,7 +35,7 @@ fn run(requests: &Receiver<FlushRequest>) {
 }
 
 /// The logs that ask for a sync within one interval, and whether the flusher was told to stop.
-fn gather(requests: &Receiver<FlushRequest>, first: Weak<PartitionLog>) -> (Vec<Weak<PartitionLog>>, bool) {
+fn gather(requests: &Receiver<FlushRequest>, first: Weak<dyn Syncable>) -> (Vec<Weak<dyn Syncable>>, bool) {
     let mut logs = vec![first];
     let deadline = Instant::now() + SYNC_INTERVAL;
     loop {

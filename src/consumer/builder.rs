@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 
 use super::Consumer;
 use super::pace::Pace;
+use super::policy::{OutOfRange, Start};
 use super::subscription::{Assigned, Subscription};
-use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::group::{Coordinator, check_group_name};
 use crate::record::codec::Codec;
@@ -15,34 +15,6 @@ use crate::sync::Arc;
 use crate::sync::signal::Signal;
 use crate::topic::Topic;
 use crate::topic::catalog::Catalog;
-
-/// Where a consumer begins in a partition for which its group has committed nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Start {
-    /// With the first record that is there. The default: nothing is missed.
-    #[default]
-    Earliest,
-    /// With the records sent after the consumer was built.
-    Latest,
-    /// With the first record whose timestamp is this or later.
-    Timestamp(Timestamp),
-    /// Nowhere: building the consumer fails with [`Error::NoCommittedOffset`].
-    Committed,
-}
-
-/// What a poll does when the records at its position are gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OutOfRange {
-    /// Answers [`Error::OffsetOutOfRange`], until the consumer seeks. The default: a gap is never silent.
-    #[default]
-    Error,
-    /// Goes on with the first record that is there.
-    Earliest,
-    /// Goes on at the end.
-    Latest,
-}
 
 /// A consumer in the making: see [`Broker::consumer`](crate::Broker::consumer).
 ///

@@ -2,6 +2,7 @@
 
 mod builder;
 mod pace;
+mod policy;
 mod records;
 mod subscription;
 
@@ -10,7 +11,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-pub use builder::{ConsumerBuilder, OutOfRange, Start};
+pub use builder::ConsumerBuilder;
+pub use policy::{OutOfRange, Start};
 pub use records::{OwnedRecord, Record, Records, RecordsIter};
 
 use crate::clock::Timestamp;

@@ -35,7 +35,8 @@ impl Pace {
         }
     }
 
-    /// Takes note of what the first look found. Nothing, even after a pause, says that the sender is not fast.
+    /// Takes note of what the first look found. Nothing, even after a pause, says that the sender is not
+    /// fast.
     #[inline]
     pub(super) fn after_first_look(&mut self, runs: &[PartitionRun]) {
         let records: usize = runs.iter().map(PartitionRun::records).sum();

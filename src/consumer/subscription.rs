@@ -1,6 +1,6 @@
 //! What a consumer reads and where it is: its partitions, a cursor in each, and whose turn it is.
 
-use super::builder::OutOfRange;
+use super::policy::OutOfRange;
 use super::records::PartitionRun;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};

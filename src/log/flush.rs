@@ -3,14 +3,20 @@
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::partition_log::PartitionLog;
+use crate::error::Result;
 use crate::sync::Weak;
+
+/// What the flusher syncs: a log.
+pub(crate) trait Syncable: Send + Sync + std::fmt::Debug {
+    /// Makes everything appended so far survive a power loss.
+    fn sync(&self) -> Result<()>;
+}
 
 /// What the flusher is told.
 #[derive(Debug)]
 pub(crate) enum FlushRequest {
     /// This log has unsynced records. Weak: the flusher keeps no log, and no directory, alive.
-    Sync(Weak<PartitionLog>),
+    Sync(Weak<dyn Syncable>),
     /// The broker is being closed.
     Stop,
 }
@@ -28,8 +34,8 @@ impl FlushQueue {
     }
 
     /// Asks for a sync of `log`; whether anybody listens.
-    pub(crate) fn request(&self, log: &Weak<PartitionLog>) -> bool {
-        self.requests.send(FlushRequest::Sync(Weak::clone(log))).is_ok()
+    pub(crate) fn request(&self, log: Weak<dyn Syncable>) -> bool {
+        self.requests.send(FlushRequest::Sync(log)).is_ok()
     }
 
     /// Tells the flusher to end.

@@ -7,7 +7,11 @@
 
 #[expect(unsafe_code, reason = "shared memory with one writer and many readers; reasons stand in the file")]
 mod chunk;
+mod chunk_supply;
+mod disk_tail;
 mod flush;
+mod health;
+mod identity;
 mod offset_index;
 mod partition_log;
 mod reader;
@@ -15,7 +19,8 @@ mod recovery;
 mod segment;
 mod view;
 
-pub(crate) use flush::{FlushQueue, FlushRequest};
-pub(crate) use partition_log::{LogIdentity, LogPlace, PartitionLog};
+pub(crate) use flush::{FlushQueue, FlushRequest, Syncable};
+pub(crate) use identity::{LogIdentity, LogPlace};
+pub(crate) use partition_log::PartitionLog;
 pub(crate) use reader::{Cursor, Run};
 pub use recovery::TornTail;

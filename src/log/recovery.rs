@@ -9,8 +9,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::identity::LogIdentity;
 use super::offset_index::OffsetIndex;
-use super::partition_log::LogIdentity;
 use super::segment::{
     BadHeader, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, base_offset_of, segment_file_name,
 };

@@ -186,12 +186,12 @@ impl Segment {
 
     /// Writes frames at `position`, the end of the file. After an error the file is cut back to `position`;
     /// failing that, the error says so, and the segment must not be written to again.
-    pub(crate) fn append(&self, frames: &[u8], position: u64) -> Result<(), AppendError> {
+    pub(crate) fn append(&self, frames: &[u8], position: u64) -> Result<(), WriteError> {
         let Err(error) = write_all_at(self.file.as_ref(), frames, position) else { return Ok(()) };
         let error = Error::io("write", &self.path)(error);
         match self.file.set_len(position) {
-            Ok(()) => Err(AppendError::Undone(error)),
-            Err(cut) => Err(AppendError::NotUndone(format!("{error}; and it cannot be cut back: {cut}"))),
+            Ok(()) => Err(WriteError::Undone(error)),
+            Err(cut) => Err(WriteError::NotUndone(format!("{error}; and it cannot be cut back: {cut}"))),
         }
     }
 
@@ -247,12 +247,12 @@ impl Segment {
     }
 }
 
-/// How an append to a segment failed.
+/// How a change to a log's files failed.
 #[derive(Debug)]
-pub(crate) enum AppendError {
-    /// The file is as before.
+pub(crate) enum WriteError {
+    /// The files are as before.
     Undone(Error),
-    /// The file ends with bytes that are no frames.
+    /// Something was left that is none of the log, and which would lie across it if it went on.
     NotUndone(String),
 }
 
