@@ -82,7 +82,7 @@ impl Broker {
     /// # Errors
     /// [`Error::DirectoryInUse`] if another broker, in this process or another, has it open;
     /// [`Error::Corrupt`] and [`Error::UnsupportedFormat`] if it holds what this version cannot read
-    /// (nothing is changed then); [`Error::Io`], [`Error::StorageFull`].
+    /// (those files are left as they are); [`Error::Io`], [`Error::StorageFull`].
     ///
     /// What was found and mended is in [`Broker::recovery_report`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {

@@ -14,23 +14,28 @@ use crate::record::codec::Codec;
 use crate::record::frame::{Frame, Frames};
 use crate::record::headers::Headers;
 use crate::sync::Arc;
-use crate::topic::Topic;
 
-/// Consecutive records of one partition.
+/// Consecutive records of one partition. Holds their memory, but neither log nor topic: records that are kept
+/// do not keep a directory in use.
 #[derive(Debug)]
 pub(super) struct PartitionRun {
-    topic: Arc<Topic>,
+    topic: Arc<str>,
+    topic_id: u64,
     partition: u32,
     run: Run,
 }
 
 impl PartitionRun {
-    pub(super) fn new(topic: Arc<Topic>, partition: u32, run: Run) -> Self {
-        Self { topic, partition, run }
+    pub(super) fn new(topic: Arc<str>, topic_id: u64, partition: u32, run: Run) -> Self {
+        Self { topic, topic_id, partition, run }
     }
 
-    pub(super) fn topic(&self) -> &Topic {
+    pub(super) fn topic(&self) -> &str {
         &self.topic
+    }
+
+    pub(super) fn topic_id(&self) -> u64 {
+        self.topic_id
     }
 
     pub(super) fn partition(&self) -> u32 {
@@ -43,7 +48,7 @@ impl PartitionRun {
 
     /// The commit that says that a group has processed everything before `offset`.
     pub(super) fn commit(&self, offset: u64) -> Commit {
-        Commit { topic_id: self.topic.id(), partition: self.partition, offset }
+        Commit { topic_id: self.topic_id, partition: self.partition, offset }
     }
 
     pub(super) fn end_offset(&self) -> u64 {
@@ -145,7 +150,7 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
     /// The topic's name.
     #[must_use]
     pub fn topic(&self) -> &'a str {
-        self.run.topic.name()
+        &self.run.topic
     }
 
     /// The partition.
@@ -264,7 +269,7 @@ impl<K, V> fmt::Debug for Record<'_, K, V> {
     /// Without the payload.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
-            .field("topic", &self.run.topic.name())
+            .field("topic", &self.run.topic)
             .field("partition", &self.run.partition)
             .field("offset", &self.frame.offset())
             .finish_non_exhaustive()

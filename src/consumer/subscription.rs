@@ -46,11 +46,7 @@ impl Subscription {
                 Ok(None) => {}
                 Ok(Some(run)) => {
                     bytes += run.bytes();
-                    runs.push(PartitionRun::new(
-                        Arc::clone(&self.partitions[number].topic),
-                        number_of(&self.partitions[number]),
-                        run,
-                    ));
+                    runs.push(self.partitions[number].named(run));
                 }
                 Err(error) if runs.is_empty() => {
                     self.first = (number + 1) % count;
@@ -97,19 +93,12 @@ impl Subscription {
 
     /// Whether offsets of the partition can be committed: the consumer reads it, and it is still there.
     pub(super) fn check_committable(&self, run: &PartitionRun) -> Result<()> {
-        let (topic, partition) = (run.topic(), run.partition());
-        match self
-            .iter()
-            .find(|assigned| assigned.topic.id() == topic.id() && number_of(assigned) == partition)
-        {
+        let place = (run.topic_id(), run.partition());
+        match self.iter().find(|assigned| (assigned.topic_id(), assigned.partition()) == place) {
             Some(assigned) => assigned.log.check_readable(),
-            None => Err(not_assigned(topic.name(), partition)),
+            None => Err(not_assigned(run.topic(), run.partition())),
         }
     }
-}
-
-fn number_of(assigned: &Assigned) -> u32 {
-    assigned.log.identity().partition
 }
 
 fn not_assigned(topic: &str, partition: u32) -> Error {
@@ -133,6 +122,14 @@ impl Assigned {
 
     pub(super) fn log(&self) -> &Arc<PartitionLog> {
         &self.log
+    }
+
+    fn named(&self, run: Run) -> PartitionRun {
+        PartitionRun::new(Arc::clone(self.topic.name()), self.topic_id(), self.partition(), run)
+    }
+
+    fn partition(&self) -> u32 {
+        self.log.identity().partition
     }
 
     pub(super) fn topic_id(&self) -> u64 {
@@ -164,6 +161,6 @@ impl Assigned {
     }
 
     fn is(&self, topic: &str, partition: u32) -> bool {
-        &**self.topic.name() == topic && number_of(self) == partition
+        &**self.topic.name() == topic && self.partition() == partition
     }
 }
