@@ -319,7 +319,7 @@ mod tests {
         let reader = Arc::clone(&chunk);
         let chunk = chunk.into_memory().err().expect("a reader holds it");
         drop(reader);
-        assert_eq!(chunk.into_memory().ok().expect("nobody holds it").capacity(), 64);
+        assert_eq!(chunk.into_memory().expect("nobody holds it").capacity(), 64);
     }
 
     #[test]
