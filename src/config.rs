@@ -25,7 +25,8 @@ pub enum Durability {
     Memory,
     /// The end of this process by any means, `kill -9` included: the bytes are with the operating system
     /// when `send` returns. Default in a directory. A power loss or a crash of the operating
-    /// system may take the latest records, those of about the last 50 ms; what remains is a prefix.
+    /// system may take the latest records of each log: those of about the last 50 ms, and of the last 50 ms
+    /// of a process that ended without [`close`](crate::Broker::close).
     ProcessCrash,
 }
 

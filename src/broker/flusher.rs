@@ -19,31 +19,31 @@ pub(super) fn start(requests: Receiver<FlushRequest>) -> io::Result<JoinHandle<(
 }
 
 fn run(requests: &Receiver<FlushRequest>) {
-    while let Ok(FlushRequest::Sync(first)) = requests.recv() {
-        let (logs, stopped) = gather(requests, first);
-        for log in logs {
-            if let Some(log) = log.upgrade() {
-                // A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns
-                // it.
-                drop(log.sync());
+    // Each round gathers the requests of one interval, beginning with the first.
+    while let Ok(first) = requests.recv() {
+        let deadline = Instant::now() + SYNC_INTERVAL;
+        let later = std::iter::from_fn(|| requests.recv_deadline(deadline).ok());
+        let mut logs = Vec::new();
+        let mut stopped = false;
+        for request in std::iter::once(first).chain(later) {
+            match request {
+                FlushRequest::Sync(log) => logs.push(log),
+                FlushRequest::SyncLast(log) => sync(log.as_ref()),
+                FlushRequest::Stop => {
+                    stopped = true;
+                    break;
+                }
             }
         }
+        logs.iter().filter_map(Weak::upgrade).for_each(|log| sync(log.as_ref()));
         if stopped {
             return;
         }
     }
 }
 
-/// The logs that ask for a sync within one interval, and whether the flusher was told to stop.
-fn gather(requests: &Receiver<FlushRequest>, first: Weak<dyn Syncable>) -> (Vec<Weak<dyn Syncable>>, bool) {
-    let mut logs = vec![first];
-    let deadline = Instant::now() + SYNC_INTERVAL;
-    loop {
-        match requests.recv_deadline(deadline) {
-            Ok(FlushRequest::Sync(log)) => logs.push(log),
-            Ok(FlushRequest::Stop) => return (logs, true),
-            // The interval is over, or nobody is left; the next `recv` tells which.
-            Err(_) => return (logs, false),
-        }
-    }
+/// A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns it. If the log
+/// is gone, nobody is left to be told.
+fn sync(log: &dyn Syncable) {
+    drop(log.sync());
 }

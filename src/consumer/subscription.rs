@@ -111,12 +111,20 @@ impl Assigned {
     }
 
     fn fetch(&mut self, policy: OutOfRange) -> Result<Option<Run>> {
-        match self.log.fetch(&mut self.cursor) {
-            Err(Error::OffsetOutOfRange { earliest, latest, .. }) if policy != OutOfRange::Error => {
-                self.seek(if policy == OutOfRange::Earliest { earliest } else { latest });
-                self.log.fetch(&mut self.cursor)
+        loop {
+            // A sender may push the earliest record out between the seek and the next fetch.
+            let (earliest, latest) = match self.log.fetch(&mut self.cursor) {
+                Err(Error::OffsetOutOfRange { earliest, latest, .. }) => (earliest, latest),
+                outcome => return outcome,
+            };
+            match policy {
+                OutOfRange::Earliest => self.seek(earliest),
+                OutOfRange::Latest => self.seek(latest),
+                OutOfRange::Error => {
+                    let (partition, requested) = (self.topic_partition(), self.position());
+                    return Err(Error::OffsetOutOfRange { partition, requested, earliest, latest });
+                }
             }
-            outcome => outcome,
         }
     }
 

@@ -94,10 +94,12 @@ impl DiskTail {
         Some(segments)
     }
 
-    /// Takes note that `segments` were synced when the log ended at `end_offset`.
+    /// Takes note that `segments` were synced, of which the last was the active one and ended at
+    /// `end_offset`. It may have grown since, and even be sealed by now: it stays to be synced.
     pub(super) fn synced(&mut self, segments: &[Arc<Segment>], end_offset: u64) {
+        let sealed_then = &segments[..segments.len().saturating_sub(1)];
+        self.sealed_unsynced.retain(|sealed| !sealed_then.iter().any(|synced| Arc::ptr_eq(sealed, synced)));
         self.recovery_point = end_offset;
-        self.sealed_unsynced.retain(|sealed| !segments.iter().any(|synced| Arc::ptr_eq(sealed, synced)));
     }
 }
 

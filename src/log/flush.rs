@@ -17,6 +17,8 @@ pub(crate) trait Syncable: Send + Sync + std::fmt::Debug {
 pub(crate) enum FlushRequest {
     /// This log has unsynced records. Weak: the flusher keeps no log, and no directory, alive.
     Sync(Weak<dyn Syncable>),
+    /// What a log had not synced when its last handle was dropped.
+    SyncLast(Box<dyn Syncable>),
     /// The broker is being closed.
     Stop,
 }
@@ -36,6 +38,12 @@ impl FlushQueue {
     /// Asks for a sync of `log`; whether anybody listens.
     pub(crate) fn request(&self, log: Weak<dyn Syncable>) -> bool {
         self.requests.send(FlushRequest::Sync(log)).is_ok()
+    }
+
+    /// Leaves the flusher what a log that is being dropped has not synced.
+    pub(crate) fn leave(&self, last: Box<dyn Syncable>) {
+        // If nobody listens, the broker was closed, and that has synced everything.
+        drop(self.requests.send(FlushRequest::SyncLast(last)));
     }
 
     /// Tells the flusher to end.

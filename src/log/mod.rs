@@ -21,6 +21,6 @@ mod view;
 
 pub(crate) use flush::{FlushQueue, FlushRequest, Syncable};
 pub(crate) use identity::{LogIdentity, LogPlace};
-pub(crate) use partition_log::PartitionLog;
+pub(crate) use partition_log::{ExaminedLog, PartitionLog};
 pub(crate) use reader::{Cursor, Run};
 pub use recovery::TornTail;

@@ -4,10 +4,16 @@
 /// Bytes between two entries; Kafka's `index.interval.bytes`.
 const INTERVAL_BYTES: u64 = 4096;
 
+/// Where a frame begins, and the offset of the record in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameStart {
+    pub(crate) offset: u64,
+    pub(crate) position: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    offset: u64,
-    position: u64,
+    start: FrameStart,
     /// The largest timestamp of all frames before this one in the segment.
     max_timestamp_before: i64,
 }
@@ -28,27 +34,30 @@ impl Default for OffsetIndex {
 impl OffsetIndex {
     /// Takes note of a frame, or a batch of frames, in the order in which they lie in the segment.
     pub(crate) fn add(&mut self, offset: u64, position: u64, max_timestamp: i64) {
-        let due = self.entries.last().is_none_or(|last| position - last.position >= INTERVAL_BYTES);
+        let due = self.entries.last().is_none_or(|last| position - last.start.position >= INTERVAL_BYTES);
         if due {
-            self.entries.push(Entry { offset, position, max_timestamp_before: self.max_timestamp });
+            self.entries.push(Entry {
+                start: FrameStart { offset, position },
+                max_timestamp_before: self.max_timestamp,
+            });
         }
         self.max_timestamp = self.max_timestamp.max(max_timestamp);
     }
 
     /// Where to begin walking to find `offset`: at or before it. `None` in an empty segment.
-    pub(crate) fn position_before_offset(&self, offset: u64) -> Option<u64> {
-        let after = self.entries.partition_point(|entry| entry.offset <= offset);
-        Some(self.entries.get(after.saturating_sub(1))?.position)
+    pub(crate) fn before_offset(&self, offset: u64) -> Option<FrameStart> {
+        let after = self.entries.partition_point(|entry| entry.start.offset <= offset);
+        Some(self.entries.get(after.saturating_sub(1))?.start)
     }
 
     /// Where to begin walking to find the first frame with a timestamp of `timestamp` or more: at or
     /// before it. `None` if the segment has no such frame.
-    pub(crate) fn position_before_timestamp(&self, timestamp: i64) -> Option<u64> {
+    pub(crate) fn before_timestamp(&self, timestamp: i64) -> Option<FrameStart> {
         if self.max_timestamp < timestamp {
             return None;
         }
         let after = self.entries.partition_point(|entry| entry.max_timestamp_before < timestamp);
-        Some(self.entries.get(after.saturating_sub(1))?.position)
+        Some(self.entries.get(after.saturating_sub(1))?.start)
     }
 }
 
@@ -70,7 +79,7 @@ mod tests {
         let index = index();
         assert_eq!(index.entries.len(), 25);
         for offset in 0..100 {
-            let position = index.position_before_offset(offset).expect("not empty");
+            let position = index.before_offset(offset).expect("not empty").position;
             let wanted = 64 + offset * 1024;
             assert!(position <= wanted && wanted - position < 4096, "offset {offset}");
         }
@@ -80,12 +89,12 @@ mod tests {
     fn it_points_at_or_before_the_first_frame_of_a_time() {
         let index = index();
         for timestamp in 0..=990i64 {
-            let position = index.position_before_timestamp(timestamp).expect("in range");
+            let position = index.before_timestamp(timestamp).expect("in range").position;
             let wanted = 64 + (timestamp as u64).div_ceil(10) * 1024;
             assert!(position <= wanted && wanted - position <= 4096, "time {timestamp}");
         }
-        assert_eq!(index.position_before_timestamp(991), None);
-        assert_eq!(OffsetIndex::default().position_before_timestamp(0), None);
+        assert_eq!(index.before_timestamp(991), None);
+        assert_eq!(OffsetIndex::default().before_timestamp(0), None);
     }
 
     #[test]
@@ -94,7 +103,7 @@ mod tests {
         for (offset, timestamp) in [500, 100, 200, 600].into_iter().enumerate() {
             index.add(offset as u64, 64 + offset as u64 * 4096, timestamp);
         }
-        assert_eq!(index.position_before_timestamp(150), Some(64));
-        assert_eq!(index.position_before_timestamp(501), Some(64 + 3 * 4096));
+        assert_eq!(index.before_timestamp(150).expect("in range").position, 64);
+        assert_eq!(index.before_timestamp(501).expect("in range").position, 64 + 3 * 4096);
     }
 }

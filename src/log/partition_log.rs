@@ -15,6 +15,7 @@ use super::view::View;
 use crate::config::TopicSettings;
 use crate::error::{Error, Result};
 use crate::record::frame::{self, NewRecord, Stamp};
+use crate::storage::Storage;
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, CachePadded, Mutex, RwLock, Weak};
 
@@ -37,6 +38,14 @@ pub(crate) struct PartitionLog {
     place: Option<LogPlace>,
     /// This log, for the flusher.
     this: Weak<PartitionLog>,
+}
+
+/// A log on disk that can be opened.
+#[derive(Debug)]
+pub(crate) struct ExaminedLog {
+    identity: LogIdentity,
+    place: LogPlace,
+    examined: recovery::Examined,
 }
 
 /// What only the holder of the partition's lock touches.
@@ -71,13 +80,16 @@ impl PartitionLog {
         segment.sync(place.data_dir.storage())
     }
 
-    /// Opens a log on disk: verifies its frames, and cuts off a torn tail.
-    pub(crate) fn recover(
-        identity: LogIdentity,
-        settings: &TopicSettings,
-        place: LogPlace,
-    ) -> Result<(Arc<Self>, Option<TornTail>)> {
-        let recovered = recovery::recover(place.data_dir.storage(), &place.dir, &identity)?;
+    /// Reads a log on disk and verifies its frames. Changes nothing.
+    pub(crate) fn examine(identity: LogIdentity, place: LogPlace) -> Result<ExaminedLog> {
+        let examined = recovery::examine(place.data_dir.storage(), &place.dir, &identity)?;
+        Ok(ExaminedLog { identity, place, examined })
+    }
+
+    /// Opens a log that was examined: cuts off its torn tail, if it has one.
+    pub(crate) fn open(log: ExaminedLog, settings: &TopicSettings) -> Result<(Arc<Self>, Option<TornTail>)> {
+        let ExaminedLog { identity, place, examined } = log;
+        let recovered = examined.mend(place.data_dir.storage(), &identity)?;
         let Some(disk) = DiskTail::after(&recovered, identity.id, settings.segment_bytes) else {
             let detail = "its directory holds no segment".to_owned();
             return Err(Error::Corrupt { path: place.dir, position: 0, detail });
@@ -311,6 +323,35 @@ impl PartitionLog {
 impl Syncable for PartitionLog {
     fn sync(&self) -> Result<()> {
         PartitionLog::sync(self)
+    }
+}
+
+impl Drop for PartitionLog {
+    /// Dropping does not block: what is not synced yet is left to the flusher, which outlives the log. By
+    /// then another broker may own the directory; syncing its files does no harm.
+    fn drop(&mut self) {
+        let Some(place) = &self.place else { return };
+        let is_lost = self.health.check_not_failed(&self.identity).is_err();
+        if is_lost || self.check_readable().is_err() {
+            return;
+        }
+        if let Some((segments, _)) = self.appender.get_mut().take_unsynced() {
+            let storage = place.data_dir.shared_storage();
+            place.flush.leave(Box::new(Unsynced { segments, storage }));
+        }
+    }
+}
+
+/// The files of a log that is gone.
+#[derive(Debug)]
+struct Unsynced {
+    segments: Vec<Arc<Segment>>,
+    storage: Arc<dyn Storage>,
+}
+
+impl Syncable for Unsynced {
+    fn sync(&self) -> Result<()> {
+        self.segments.iter().try_for_each(|segment| segment.sync(self.storage.as_ref()))
     }
 }
 

@@ -5,8 +5,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::chunk::Chunk;
+use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
-use super::segment::{Block, Segment};
+use super::segment::Segment;
 use super::view::Location;
 use crate::error::{Error, Result};
 use crate::record::frame::{Frame, Frames};
@@ -31,7 +32,7 @@ enum Place {
     },
     Segment {
         segment: Arc<Segment>,
-        position: u64,
+        next: FrameStart,
     },
 }
 
@@ -122,13 +123,13 @@ impl PartitionLog {
                     let bytes = std::mem::replace(position, visible.bytes)..visible.bytes;
                     Run { chunk: Arc::clone(chunk), bytes, end_offset, records }
                 }
-                Place::Segment { segment, position } => match segment.read(*position)? {
+                Place::Segment { segment, next } => match segment.read(*next)? {
                     Some(block) => {
-                        *position += block.bytes as u64;
-                        run_from(block, cursor.offset)
+                        *next = block.next;
+                        run_from(block.chunk, cursor.offset)
                     }
                     None => {
-                        let location = self.view().read().after_segment(segment, *position);
+                        let location = self.view().read().after_segment(segment, next.position);
                         let reread =
                             matches!(&location, Location::Segment(next) if Arc::ptr_eq(next, segment));
                         if !reread && !self.place(cursor, location)? {
@@ -160,9 +161,9 @@ impl PartitionLog {
                 Place::Chunk { chunk, position }
             }
             Location::Segment(segment) => {
-                let start = segment.index().read().position_before_offset(cursor.offset);
-                let position = start.unwrap_or(super::segment::SEGMENT_HEADER_BYTES);
-                Place::Segment { segment, position }
+                let known = segment.index().read().before_offset(cursor.offset);
+                let next = known.unwrap_or_else(|| segment.first_frame());
+                Place::Segment { segment, next }
             }
             Location::End => {
                 cursor.place = Place::Unknown;
@@ -186,13 +187,13 @@ impl PartitionLog {
         self.check_readable()?;
         let (segments, chunks) = self.view().read().pieces();
         for segment in segments {
-            let start = segment.index().read().position_before_timestamp(timestamp);
-            if let Some(mut position) = start {
-                while let Some(block) = segment.read(position)? {
+            let start = segment.index().read().before_timestamp(timestamp);
+            if let Some(mut start) = start {
+                while let Some(block) = segment.read(start)? {
                     if let Some(found) = first_since(&block.chunk, timestamp) {
                         return Ok(Some(found));
                     }
-                    position += block.bytes as u64;
+                    start = block.next;
                 }
             }
         }
@@ -202,15 +203,11 @@ impl PartitionLog {
 }
 
 /// The records of a block from `offset` on. A read begins at an index entry, so it may bring in earlier ones.
-fn run_from(block: Block, offset: u64) -> Run {
-    let end_offset = block.chunk.end_offset();
-    let Block { chunk, bytes, records } = block;
-    if chunk.base_offset() >= offset {
-        return Run { bytes: 0..bytes, end_offset, records, chunk };
-    }
-    let start = position_in_chunk(&chunk, offset);
-    let skipped = Frames::new(chunk.bytes(0..start)).filter(|frame| frame.is_record()).count();
-    Run { bytes: start..bytes, end_offset, records: records - skipped, chunk }
+fn run_from(chunk: Arc<Chunk>, offset: u64) -> Run {
+    let end_offset = chunk.end_offset();
+    let bytes = position_in_chunk(&chunk, offset)..chunk.visible().bytes;
+    let records = end_offset.saturating_sub(offset.max(chunk.base_offset())) as usize;
+    Run { chunk, bytes, end_offset, records }
 }
 
 /// Where the first record of `offset` or more begins; the end of the visible bytes if there is none.

@@ -54,38 +54,78 @@ pub(super) struct Recovered {
     pub(super) torn_tail: Option<TornTail>,
 }
 
-/// Reads the log of `identity` in `dir`.
-pub(super) fn recover(storage: &dyn Storage, dir: &Path, identity: &LogIdentity) -> Result<Recovered> {
+/// A partition's log, read and found good but for its tail; nothing is changed yet.
+#[derive(Debug)]
+pub(super) struct Examined {
+    /// By base offset, with what is in each.
+    segments: Vec<(SegmentFile, Scan)>,
+    end_offset: u64,
+    tail: Tail,
+}
+
+/// What is behind the last whole record.
+#[derive(Debug)]
+enum Tail {
+    Clean,
+    /// The last segment ends with these bytes, which are no whole batch.
+    Torn(Vec<u8>),
+    /// Behind the last segment there is a file without a header yet.
+    Stub(SegmentFile),
+}
+
+/// Reads the log of `identity` in `dir`, and changes nothing.
+pub(super) fn examine(storage: &dyn Storage, dir: &Path, identity: &LogIdentity) -> Result<Examined> {
     let mut files = open_segments(storage, dir, identity)?;
-    let recovery_point = files.last().map_or(0, |file| file.header.recovery_point);
-    let start_offset = files.first().map_or(0, |file| file.header.base_offset);
-    let mut torn_tail = None;
-    if let Some(stub) = files.pop_if(|file| file.is_stub) {
-        torn_tail = Some(stub.remove(storage, identity)?);
-    }
-    let mut end_offset = start_offset;
+    let stub = files.pop_if(|file| file.is_stub);
+    // Version 1 never removes segments from the front.
+    let mut end_offset = 0;
+    let mut tail = stub.map_or(Tail::Clean, Tail::Stub);
     let mut segments = Vec::with_capacity(files.len());
     let last = files.len().saturating_sub(1);
     for (number, file) in files.into_iter().enumerate() {
-        if file.header.base_offset != end_offset {
-            let detail = format!("it begins at offset {}, not {end_offset}", file.header.base_offset);
-            return Err(file.corrupt(0, detail));
-        }
+        file.check_begins_at(end_offset)?;
         let scan = file.scan(CrcSeed::new(identity.id))?;
         if let Some(damage) = &scan.damage {
-            if number != last || torn_tail.is_some() {
+            if number != last || matches!(tail, Tail::Stub(_)) {
                 return Err(file.corrupt(damage.position, damage.detail.clone()));
             }
-            torn_tail = Some(file.cut(storage, identity, &scan, damage)?);
+            tail = Tail::Torn(file.read_torn_tail(identity, &scan, damage)?);
         }
         end_offset = scan.end_offset;
-        let SegmentFile { header, path, file, .. } = file;
-        segments.push(Arc::new(Segment::new(&header, path, file, scan.end_position, scan.index)));
+        segments.push((file, scan));
     }
-    Ok(Recovered { segments, start_offset, end_offset, recovery_point, torn_tail })
+    if let Tail::Stub(stub) = &tail {
+        stub.check_begins_at(end_offset)?;
+    }
+    Ok(Examined { segments, end_offset, tail })
+}
+
+impl Examined {
+    /// Cuts off the torn tail, if there is one.
+    pub(super) fn mend(self, storage: &dyn Storage, identity: &LogIdentity) -> Result<Recovered> {
+        let torn_tail = match (self.tail, self.segments.last()) {
+            (Tail::Torn(tail), Some((file, scan))) => Some(file.cut(storage, identity, scan, &tail)?),
+            (Tail::Stub(stub), _) => Some(stub.remove(storage, identity)?),
+            _ => None,
+        };
+        let recovery_point = self.segments.last().map_or(0, |(file, _)| file.header.recovery_point);
+        let start_offset = self.segments.first().map_or(0, |(file, _)| file.header.base_offset);
+        let segments = self.segments.into_iter().map(|(file, scan)| {
+            let SegmentFile { header, path, file, .. } = file;
+            Arc::new(Segment::new(&header, path, file, scan.end_position, scan.index))
+        });
+        Ok(Recovered {
+            segments: segments.collect(),
+            start_offset,
+            end_offset: self.end_offset,
+            recovery_point,
+            torn_tail,
+        })
+    }
 }
 
 /// A file of the log whose header is known.
+#[derive(Debug)]
 struct SegmentFile {
     header: SegmentHeader,
     path: PathBuf,
@@ -128,8 +168,7 @@ impl SegmentFile {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         let present = len.min(SEGMENT_HEADER_BYTES) as usize;
         read_exact_at(file.as_ref(), &mut bytes[..present], 0).map_err(Error::io("read", &path))?;
-        let nothing_written = bytes == [0; SEGMENT_HEADER_BYTES as usize];
-        let is_stub = may_be_stub && (len < SEGMENT_HEADER_BYTES || nothing_written);
+        let is_stub = may_be_stub && (len < SEGMENT_HEADER_BYTES || is_all_zero(file.as_ref(), &path, len)?);
         let header = if is_stub {
             SegmentHeader { partition_id: identity.id, base_offset, recovery_point: base_offset, created: 0 }
         } else {
@@ -144,6 +183,14 @@ impl SegmentFile {
             return Err(found.corrupt(0, detail));
         }
         Ok(found)
+    }
+
+    /// Whether the records before this segment are there, and no more.
+    fn check_begins_at(&self, offset: u64) -> Result<()> {
+        if self.header.base_offset == offset {
+            return Ok(());
+        }
+        Err(self.corrupt(0, format!("the records before it end at offset {offset}")))
     }
 
     /// Removes a file that has no header yet.
@@ -181,14 +228,8 @@ impl SegmentFile {
         Ok(scanner.finish(None))
     }
 
-    /// Cuts off what `scan` could not read, if it is a torn tail.
-    fn cut(
-        &self,
-        storage: &dyn Storage,
-        identity: &LogIdentity,
-        scan: &Scan,
-        damage: &Damage,
-    ) -> Result<TornTail> {
+    /// What `scan` could not read, if it is a torn tail.
+    fn read_torn_tail(&self, identity: &LogIdentity, scan: &Scan, damage: &Damage) -> Result<Vec<u8>> {
         let mut tail = Vec::new();
         self.read(&mut tail, scan.end_position, self.len - scan.end_position)?;
         let unread = &tail[(damage.position - scan.end_position) as usize..];
@@ -196,10 +237,21 @@ impl SegmentFile {
             let detail = format!("{}, yet a valid record with offset {offset} follows", damage.detail);
             return Err(self.corrupt(damage.position, detail));
         }
+        Ok(tail)
+    }
+
+    /// Cuts `tail` off the end of the file.
+    fn cut(
+        &self,
+        storage: &dyn Storage,
+        identity: &LogIdentity,
+        scan: &Scan,
+        tail: &[u8],
+    ) -> Result<TornTail> {
         let kept_in = if tail.iter().all(|&byte| byte == 0) {
             None
         } else {
-            Some(self.keep(storage, scan.end_position, &tail)?)
+            Some(self.keep(storage, scan.end_position, tail)?)
         };
         self.file.set_len(scan.end_position).map_err(Error::io("cut off the torn tail of", &self.path))?;
         self.file.sync_data().map_err(Error::io("sync", &self.path))?;
@@ -230,6 +282,21 @@ impl SegmentFile {
     fn corrupt(&self, position: u64, detail: String) -> Error {
         Error::Corrupt { path: self.path.clone(), position, detail }
     }
+}
+
+/// Whether a file has only zeros, as a power loss may leave one that was never synced.
+fn is_all_zero(file: &dyn StorageFile, path: &Path, len: u64) -> Result<bool> {
+    let mut buffer = Vec::new();
+    let mut position = 0;
+    while position < len {
+        buffer.resize((len - position).min(SCAN_BYTES) as usize, 0);
+        read_exact_at(file, &mut buffer, position).map_err(Error::io("read", path))?;
+        if buffer.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        position += buffer.len() as u64;
+    }
+    Ok(true)
 }
 
 fn bad_header(path: &Path, bad: BadHeader) -> Error {

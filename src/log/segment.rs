@@ -23,7 +23,7 @@
 use std::path::{Path, PathBuf};
 
 use super::chunk::{Chunk, Memory};
-use super::offset_index::OffsetIndex;
+use super::offset_index::{FrameStart, OffsetIndex};
 use crate::error::{Error, Result};
 use crate::record::frame::{BadFrame, CrcSeed, Frame};
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
@@ -171,6 +171,11 @@ impl Segment {
         self.base_offset
     }
 
+    /// Where its first frame begins, or will.
+    pub(crate) fn first_frame(&self) -> FrameStart {
+        FrameStart { offset: self.base_offset, position: SEGMENT_HEADER_BYTES }
+    }
+
     pub(crate) fn readable(&self) -> u64 {
         self.readable.load(Ordering::Acquire)
     }
@@ -206,17 +211,18 @@ impl Segment {
         Ok(())
     }
 
-    /// Reads whole frames from `position` on, as many as one read brings in, and verifies each. `None` at the
-    /// end of what is readable.
-    pub(crate) fn read(&self, position: u64) -> Result<Option<Block>> {
+    /// Reads whole frames from `start` on, as many as one read brings in, and verifies each: its bytes, and
+    /// that it is the record that belongs there. `None` at the end of what is readable.
+    pub(crate) fn read(&self, start: FrameStart) -> Result<Option<Block>> {
+        let position = start.position;
         let available = self.readable().saturating_sub(position);
         let mut wanted = available.min(READ_BYTES);
         while wanted > 0 {
             let mut memory = Memory::zeroed(wanted as usize);
             let bytes = memory.bytes_mut(wanted as usize);
             read_exact_at(self.file.as_ref(), bytes, position).map_err(Error::io("read", &self.path))?;
-            match self.verify(bytes, position)? {
-                Verified::Frames(found) => return Ok(Some(found.into_block(memory))),
+            match self.verify(bytes, start)? {
+                Verified::Frames(found) => return Ok(Some(found.into_block(memory, position))),
                 Verified::NeedsMore(needed) if needed <= available => wanted = needed,
                 Verified::NeedsMore(needed) => {
                     let detail = format!("a frame of {needed} bytes goes beyond the end of the log");
@@ -229,14 +235,18 @@ impl Segment {
 
     /// The good frames at the front of `bytes`. What follows them, cut off or damaged, is where the next
     /// read begins; at the very front it is an error.
-    fn verify(&self, bytes: &[u8], position: u64) -> Result<Verified> {
-        let mut found = FoundFrames::default();
+    fn verify(&self, bytes: &[u8], start: FrameStart) -> Result<Verified> {
+        let mut found = FoundFrames { bytes: 0, records: 0, first_offset: start.offset };
         while found.bytes < bytes.len() {
             match Frame::verified(&bytes[found.bytes..], self.crc_seed) {
-                Ok(frame) => found.add(frame),
-                Err(_) if found.bytes > 0 => break,
+                Ok(frame) if !frame.is_record() || frame.offset() == found.next_offset() => found.add(frame),
+                _ if found.bytes > 0 => break,
+                Ok(frame) => {
+                    let detail = format!("offset {} is there, not {}", frame.offset(), start.offset);
+                    return Err(self.corrupt(start.position, detail));
+                }
                 Err(BadFrame::Incomplete { needed }) => return Ok(Verified::NeedsMore(needed as u64)),
-                Err(bad) => return Err(self.corrupt(position, bad.to_string())),
+                Err(bad) => return Err(self.corrupt(start.position, bad.to_string())),
             }
         }
         Ok(Verified::Frames(found))
@@ -260,10 +270,8 @@ pub(crate) enum WriteError {
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) chunk: Arc<Chunk>,
-    /// Bytes of the frames.
-    pub(crate) bytes: usize,
-    /// How many of the frames are records.
-    pub(crate) records: usize,
+    /// Where the next read begins.
+    pub(crate) next: FrameStart,
 }
 
 enum Verified {
@@ -272,28 +280,28 @@ enum Verified {
     NeedsMore(u64),
 }
 
-#[derive(Debug, Default)]
+/// Good frames of consecutive offsets.
+#[derive(Debug)]
 struct FoundFrames {
     bytes: usize,
-    records: usize,
-    /// First and last offset of the records.
-    offsets: Option<(u64, u64)>,
+    records: u64,
+    first_offset: u64,
 }
 
 impl FoundFrames {
-    fn add(&mut self, frame: Frame<'_>) {
-        self.bytes += frame.len();
-        if frame.is_record() {
-            self.records += 1;
-            let first = self.offsets.map_or(frame.offset(), |(first, _)| first);
-            self.offsets = Some((first, frame.offset()));
-        }
+    fn next_offset(&self) -> u64 {
+        self.first_offset + self.records
     }
 
-    fn into_block(self, memory: Memory) -> Block {
-        let (base_offset, offsets) = self.offsets.map_or((0, 0), |(first, last)| (first, last - first + 1));
-        let chunk = Chunk::complete(memory, base_offset, offsets, self.bytes);
-        Block { chunk, bytes: self.bytes, records: self.records }
+    fn add(&mut self, frame: Frame<'_>) {
+        self.bytes += frame.len();
+        self.records += u64::from(frame.is_record());
+    }
+
+    fn into_block(self, memory: Memory, position: u64) -> Block {
+        let next = FrameStart { offset: self.next_offset(), position: position + self.bytes as u64 };
+        let chunk = Chunk::complete(memory, self.first_offset, self.records, self.bytes);
+        Block { chunk, next }
     }
 }
 

@@ -47,6 +47,11 @@ impl DataDir {
         self.storage.as_ref()
     }
 
+    /// The file system, for one who is to outlive the lock.
+    pub(crate) fn shared_storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

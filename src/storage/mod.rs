@@ -121,16 +121,35 @@ pub(crate) fn write_all_at(file: &dyn StorageFile, mut buf: &[u8], mut position:
     Ok(())
 }
 
+/// How [`replace_file`] failed.
+#[derive(Debug)]
+pub(crate) enum ReplaceError {
+    /// The old content is there.
+    Unchanged(io::Error),
+    /// The old content is there or the new, now or after a power loss.
+    Unknown(io::Error),
+}
+
 /// Puts `bytes` into the file `dir`/`name`, so that a crash at any moment leaves the old content or the new:
 /// a temporary file is written and synced, then renamed, then the directory is synced.
-pub(crate) fn replace_file(storage: &dyn Storage, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace_file(
+    storage: &dyn Storage,
+    dir: &Path,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(), ReplaceError> {
     let temporary = dir.join(format!("{name}.new"));
-    let file = storage.open(&temporary, OpenMode::CreateOrEmpty)?;
-    write_all_at(file.as_ref(), bytes, 0)?;
-    file.sync_data()?;
-    drop(file);
-    storage.rename(&temporary, &dir.join(name))?;
-    storage.sync_dir(dir)
+    let write = || {
+        let file = storage.open(&temporary, OpenMode::CreateOrEmpty)?;
+        write_all_at(file.as_ref(), bytes, 0)?;
+        file.sync_data()
+    };
+    write().map_err(ReplaceError::Unchanged)?;
+    let publish = || {
+        storage.rename(&temporary, &dir.join(name))?;
+        storage.sync_dir(dir)
+    };
+    publish().map_err(ReplaceError::Unknown)
 }
 
 /// The whole content of a file.

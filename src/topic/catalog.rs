@@ -12,8 +12,8 @@ use crate::clock::Clock;
 use crate::config::{Durability, TopicConfig, TopicSettings};
 use crate::error::{Error, Result};
 use crate::ids::{COMMITTED_OFFSETS_TOPIC, check_topic_name, random_id, topic_names_collide};
-use crate::log::{FlushQueue, LogIdentity, LogPlace, PartitionLog, TornTail};
-use crate::storage::{DataDir, Storage, read_file, replace_file};
+use crate::log::{ExaminedLog, FlushQueue, LogIdentity, LogPlace, PartitionLog, TornTail};
+use crate::storage::{DataDir, ReplaceError, Storage, read_file, replace_file};
 use crate::sync::{Arc, Mutex, RwLock};
 
 /// The topics of a broker. Its locks come before all others: `entries`, then `topics`.
@@ -60,12 +60,19 @@ impl Catalog {
             home: Some(home),
             default_durability,
         };
-        catalog.remove_leftovers(&mut catalog.entries.lock(), |entry| entry.state != TopicState::Live)?;
+        // Everything is read before anything is changed: a directory that is refused stays as it is.
+        let live = |entry: &&TopicEntry| entry.state == TopicState::Live;
+        let live: Vec<TopicEntry> = catalog.entries.lock().list.iter().filter(live).cloned().collect();
+        let examined = live.into_iter().map(|entry| {
+            let logs = catalog.examine_logs(&entry)?;
+            Ok((entry, logs))
+        });
         let mut torn_tails = Vec::new();
-        for entry in &catalog.entries.lock().list {
-            let topic = catalog.open_logs(entry, &mut torn_tails)?;
-            catalog.topics.write().insert(entry.name.clone(), Arc::new(topic));
+        for (entry, logs) in examined.collect::<Result<Vec<_>>>()? {
+            let topic = open_topic(&entry, logs, &mut torn_tails)?;
+            catalog.topics.write().insert(entry.name, Arc::new(topic));
         }
+        catalog.remove_leftovers(&mut catalog.entries.lock(), |entry| entry.state != TopicState::Live)?;
         Ok((catalog, torn_tails))
     }
 
@@ -132,13 +139,27 @@ impl Catalog {
         check_user_topic_name(name)?;
         let mut entries = self.entries.lock();
         let topic = self.topic(name)?;
-        self.set_state(&mut entries, topic.id(), TopicState::Deleting)?;
-        self.topics.write().remove(name);
+        let written = self.set_state(&mut entries, topic.id(), TopicState::Deleting);
+        if let Err(failed) = written {
+            if failed.old_is_there || self.persist(&entries.list).is_ok() {
+                return Err(failed.error);
+            }
+            // Whether the file says that the topic is being deleted is not known, and cannot be mended now.
+            // Nothing may be acknowledged any more that the next open would remove.
+            entries.mark(topic.id(), TopicState::Deleting);
+            self.end(&topic);
+            return Err(failed.error);
+        }
+        self.end(&topic);
+        self.remove_entry(&mut entries, topic.id())?;
+        Ok(topic)
+    }
+
+    fn end(&self, topic: &Topic) {
+        self.topics.write().remove(&**topic.name());
         for log in topic.partitions() {
             log.delete();
         }
-        self.remove_entry(&mut entries, topic.id())?;
-        Ok(topic)
     }
 
     /// Ends all topics; the first error of those that they gave.
@@ -163,7 +184,7 @@ impl Catalog {
             return Err(Error::Closed);
         }
         self.check_free(name)?;
-        self.remove_leftovers(entries, |entry| entry.name == name && entry.state != TopicState::Live)?;
+        self.remove_leftovers(entries, |entry| entry.name == name)?;
         let entry = TopicEntry {
             name: name.to_owned(),
             id: random_id(),
@@ -171,6 +192,7 @@ impl Catalog {
             partition_ids: (0..settings.partitions).map(|_| random_id()).collect(),
             settings,
         };
+        self.check_no_strays(&entry)?;
         entries.list.push(entry.clone());
         let made = self.make(entries, &entry);
         match made {
@@ -202,7 +224,21 @@ impl Catalog {
             home.sync_names()?;
         }
         self.set_state(entries, entry.id, TopicState::Live)?;
-        self.open_logs(entry, &mut Vec::new())
+        open_topic(entry, self.examine_logs(entry)?, &mut Vec::new())
+    }
+
+    /// Whether the directories of a topic's partitions are free. What lies there belongs to no topic of the
+    /// catalog, and is not for us to remove.
+    fn check_no_strays(&self, entry: &TopicEntry) -> Result<()> {
+        let Some(home) = &self.home else { return Ok(()) };
+        for (_, place) in home.logs_of(entry) {
+            let names = list_if_there(home.data_dir.storage(), &place.dir)?;
+            if let Some(name) = names.first() {
+                let detail = format!("it holds {name}, but no topic of the catalog owns it");
+                return Err(Error::Corrupt { path: place.dir, position: 0, detail });
+            }
+        }
+        Ok(())
     }
 
     fn check_free(&self, name: &str) -> Result<()> {
@@ -217,37 +253,31 @@ impl Catalog {
         Ok(())
     }
 
-    fn open_logs(&self, entry: &TopicEntry, torn_tails: &mut Vec<TornTail>) -> Result<Topic> {
-        let settings = entry.settings.clone();
-        let partitions = match &self.home {
-            Some(home) if settings.durability != Durability::Memory => {
-                let opened = home.logs_of(entry).map(|(identity, place)| {
-                    let (log, torn_tail) = PartitionLog::recover(identity, &settings, place)?;
-                    torn_tails.extend(torn_tail);
-                    Ok(log)
-                });
-                opened.collect::<Result<_>>()?
+    /// Reads the logs that a topic has on disk, and changes nothing.
+    fn examine_logs(&self, entry: &TopicEntry) -> Result<Vec<ExaminedLog>> {
+        match &self.home {
+            Some(home) if entry.settings.durability != Durability::Memory => {
+                home.logs_of(entry).map(|(identity, place)| PartitionLog::examine(identity, place)).collect()
             }
-            _ => identities(entry).map(|identity| PartitionLog::in_memory(identity, &settings)).collect(),
-        };
-        Ok(Topic { name: Arc::from(entry.name.as_str()), id: entry.id, settings, partitions })
+            _ => Ok(Vec::new()),
+        }
     }
 
-    fn set_state(&self, entries: &mut Entries, id: u64, state: TopicState) -> Result<()> {
+    fn set_state(&self, entries: &mut Entries, id: u64, state: TopicState) -> Result<(), PersistError> {
         let mut changed = entries.list.clone();
-        for entry in changed.iter_mut().filter(|entry| entry.id == id) {
-            entry.state = state;
-        }
+        changed.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.state = state);
         self.persist(&changed)?;
         entries.list = changed;
         Ok(())
     }
 
-    /// Removes the directories of a topic, then its entry.
+    /// Removes the directories of a topic, then its entry. The file says beforehand that the topic is going:
+    /// it may say that it is live, if a failure left that open.
     fn remove_entry(&self, entries: &mut Entries, id: u64) -> Result<()> {
-        let Some(entry) = entries.list.iter().find(|entry| entry.id == id) else { return Ok(()) };
+        let Some(entry) = entries.list.iter().find(|entry| entry.id == id).cloned() else { return Ok(()) };
+        self.set_state(entries, id, TopicState::Deleting)?;
         if let Some(home) = &self.home {
-            for (_, place) in home.logs_of(entry) {
+            for (_, place) in home.logs_of(&entry) {
                 remove_dir_with_files(home.data_dir.storage(), &place.dir)?;
             }
             home.sync_names()?;
@@ -266,13 +296,56 @@ impl Catalog {
         ids.into_iter().try_for_each(|id| self.remove_entry(entries, id))
     }
 
-    fn persist(&self, list: &[TopicEntry]) -> Result<()> {
+    fn persist(&self, list: &[TopicEntry]) -> Result<(), PersistError> {
         let Some(home) = &self.home else { return Ok(()) };
         let dir = home.data_dir.path();
         let text = catalog_file::encode(list);
-        replace_file(home.data_dir.storage(), dir, catalog_file::FILE_NAME, text.as_bytes())
-            .map_err(Error::io("replace", &dir.join(catalog_file::FILE_NAME)))
+        let replaced = replace_file(home.data_dir.storage(), dir, catalog_file::FILE_NAME, text.as_bytes());
+        replaced.map_err(|failed| {
+            let (old_is_there, source) = match failed {
+                ReplaceError::Unchanged(source) => (true, source),
+                ReplaceError::Unknown(source) => (false, source),
+            };
+            let error = Error::io("replace", &dir.join(catalog_file::FILE_NAME))(source);
+            PersistError { error, old_is_there }
+        })
     }
+}
+
+impl Entries {
+    fn mark(&mut self, id: u64, state: TopicState) {
+        self.list.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.state = state);
+    }
+}
+
+/// The catalog file was not replaced, or it is not known whether it was.
+#[derive(Debug)]
+struct PersistError {
+    error: Error,
+    old_is_there: bool,
+}
+
+impl From<PersistError> for Error {
+    fn from(failed: PersistError) -> Self {
+        failed.error
+    }
+}
+
+/// A topic with its logs: those that were examined, or empty ones in memory.
+fn open_topic(entry: &TopicEntry, logs: Vec<ExaminedLog>, torn_tails: &mut Vec<TornTail>) -> Result<Topic> {
+    let settings = entry.settings.clone();
+    let in_memory = logs.is_empty();
+    let mut partitions = Vec::with_capacity(entry.partition_ids.len());
+    for log in logs {
+        let (log, torn_tail) = PartitionLog::open(log, &settings)?;
+        torn_tails.extend(torn_tail);
+        partitions.push(log);
+    }
+    if in_memory {
+        let logs = identities(entry).map(|identity| PartitionLog::in_memory(identity, &settings));
+        partitions.extend(logs);
+    }
+    Ok(Topic { name: Arc::from(entry.name.as_str()), id: entry.id, settings, partitions })
 }
 
 impl CatalogHome {
@@ -332,16 +405,22 @@ fn check_user_topic_name(name: &str) -> Result<()> {
     check_topic_name(name).map_err(|reason| Error::InvalidTopicName { name: name.to_owned(), reason })
 }
 
+/// The names in a directory; none if it is not there.
+fn list_if_there(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>> {
+    match storage.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        outcome => outcome.map_err(Error::io("list", dir)),
+    }
+}
+
 /// Removes a directory of files; one that is not there is removed already.
 fn remove_dir_with_files(storage: &dyn Storage, dir: &Path) -> Result<()> {
-    let names = match storage.list(dir) {
-        Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io("list", dir)(error)),
-    };
-    for name in names {
+    for name in list_if_there(storage, dir)? {
         let path = dir.join(name);
         storage.remove_file(&path).map_err(Error::io("remove", &path))?;
     }
-    storage.remove_dir(dir).map_err(Error::io("remove", dir))
+    match storage.remove_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", dir)(error)),
+        _ => Ok(()),
+    }
 }
