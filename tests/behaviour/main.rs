@@ -1,0 +1,25 @@
+//! What users of Ottla rely on, tested through its public interface only: one module per area, most tests
+//! both in memory and on disk. What needs an allocator of its own is in `tests/zero_copy.rs`.
+
+#[macro_use]
+mod support;
+
+mod close;
+mod codecs;
+mod deletion;
+mod directory;
+mod disk_log;
+mod faults;
+mod groups;
+mod memory_bound;
+mod model;
+mod out_of_range;
+mod partitioning;
+mod polling;
+mod producing;
+mod records;
+mod seeking;
+mod subscription;
+mod threads;
+mod timestamps;
+mod topics;

@@ -1,0 +1,236 @@
+//! Helpers of all areas: brokers in memory and on disk, reading everything there is, threads that must
+//! not hang, and a small random number generator whose seed is printed when a test fails.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use ottla::storage::MemoryStorage;
+use ottla::{Broker, BrokerBuilder, Codec, Consumer, OwnedRecord, Raw, Record, Records, Result, TopicConfig};
+use tempfile::TempDir;
+
+/// For a poll that only a wake-up can end.
+pub(crate) const FOREVER: Duration = Duration::MAX;
+/// For a poll that takes what is there.
+pub(crate) const NOW: Duration = Duration::ZERO;
+/// How long [`Watched::wait`] gives a call that should return at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The outcome is this error.
+macro_rules! assert_fails {
+    ($outcome:expr, $pattern:pat $(if $guard:expr)?) => {
+        match $outcome {
+            Err($pattern) $(if $guard)? => {}
+            other => panic!("expected {}, found {other:?}", stringify!($pattern)),
+        }
+    };
+}
+
+/// Says on which of several passes a test failed.
+pub(crate) struct Pass<T: std::fmt::Display>(pub(crate) T);
+
+impl<T: std::fmt::Display> Drop for Pass<T> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("this was {}", self.0);
+        }
+    }
+}
+
+/// Runs a test with a broker in memory, then with one in a directory.
+pub(crate) fn on_both(test: impl Fn(&Broker)) {
+    {
+        let _pass = Pass("in memory");
+        test(&Broker::in_memory());
+    }
+    let dir = temp_dir();
+    let _pass = Pass("on disk");
+    test(&Broker::open(dir.path()).expect("a fresh directory"));
+}
+
+/// Runs a test with a directory on disk, then with one in [`MemoryStorage`].
+pub(crate) fn on_kept(test: impl Fn(&Kept)) {
+    {
+        let _pass = Pass("on disk");
+        test(&Kept::Disk(temp_dir()));
+    }
+    let _pass = Pass("in memory storage");
+    test(&Kept::Files(MemoryStorage::default()));
+}
+
+/// A place in which one broker after another can be opened.
+pub(crate) enum Kept {
+    Disk(TempDir),
+    Files(MemoryStorage),
+}
+
+impl Kept {
+    pub(crate) fn builder(&self) -> BrokerBuilder {
+        match self {
+            Self::Disk(dir) => Broker::builder().data_dir(dir.path()),
+            Self::Files(storage) => Broker::builder().data_dir("/data").storage(storage.clone()),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Broker {
+        self.builder().open().expect("no other owner, and nothing damaged")
+    }
+}
+
+pub(crate) fn temp_dir() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// The names of the files in a directory, sorted.
+pub(crate) fn files_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("a readable directory");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+pub(crate) fn partitions(count: u32) -> TopicConfig {
+    TopicConfig::new().partitions(count)
+}
+
+/// A broker's topic with some records, sent to partition 0 as `value-0`, `value-1`, ...
+pub(crate) fn send_numbered(broker: &Broker, topic: &str, count: usize) {
+    let producer = broker.producer::<(), String>(topic).expect("the topic exists");
+    for number in 0..count {
+        producer.record(&format!("value-{number}")).partition(0).send().expect("a valid record");
+    }
+}
+
+/// The values that [`send_numbered`] sends.
+pub(crate) fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("value-{number}")).collect()
+}
+
+/// A consumer of bytes, of all partitions of one topic, without a group.
+pub(crate) fn reader(broker: &Broker, topic: &str) -> Consumer<Raw, Raw> {
+    broker.consumer().topic(topic).build().expect("the topic exists")
+}
+
+/// Polls until there is nothing more, as copies.
+pub(crate) fn drain<K: Codec, V: Codec>(consumer: &mut Consumer<K, V>) -> Vec<OwnedRecord> {
+    try_drain(consumer).expect("a readable log")
+}
+
+/// Polls until there is nothing more, or an error.
+pub(crate) fn try_drain<K: Codec, V: Codec>(consumer: &mut Consumer<K, V>) -> Result<Vec<OwnedRecord>> {
+    let mut all = Vec::new();
+    loop {
+        let records = consumer.poll(NOW)?;
+        if records.is_empty() {
+            return Ok(all);
+        }
+        all.extend(records.iter().map(Record::to_owned));
+    }
+}
+
+/// Everything that a topic holds.
+pub(crate) fn all_of(broker: &Broker, topic: &str) -> Vec<OwnedRecord> {
+    drain(&mut reader(broker, topic))
+}
+
+/// The value of a record as text.
+pub(crate) fn text(record: &OwnedRecord) -> String {
+    String::from_utf8(record.value.as_deref().expect("not null").to_vec()).expect("text")
+}
+
+pub(crate) fn texts(records: &[OwnedRecord]) -> Vec<String> {
+    records.iter().map(text).collect()
+}
+
+pub(crate) fn offsets(records: &[OwnedRecord]) -> Vec<u64> {
+    records.iter().map(|record| record.offset).collect()
+}
+
+/// Offsets and values, by partition.
+pub(crate) fn by_partition(records: &[OwnedRecord]) -> BTreeMap<u32, Vec<(u64, String)>> {
+    let mut partitions: BTreeMap<u32, Vec<(u64, String)>> = BTreeMap::new();
+    for record in records {
+        partitions.entry(record.partition.partition).or_default().push((record.offset, text(record)));
+    }
+    partitions
+}
+
+/// The texts of a poll of strings.
+pub(crate) fn polled<K: Codec>(records: &Records<K, String>) -> Vec<&str> {
+    records.iter().map(|record| record.value().expect("text")).collect()
+}
+
+/// How many records the topic holds, over all partitions.
+pub(crate) fn held(broker: &Broker, topic: &str) -> u64 {
+    let description = broker.describe_topic(topic).expect("the topic exists");
+    description.partitions.iter().map(|partition| partition.end_offset - partition.start_offset).sum()
+}
+
+/// A call on another thread. If it never returns, the test fails rather than hangs.
+pub(crate) struct Watched<T> {
+    what: &'static str,
+    outcome: mpsc::Receiver<T>,
+}
+
+/// Starts a call on another thread.
+pub(crate) fn watched<T: Send + 'static>(
+    what: &'static str,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Watched<T> {
+    let (sender, outcome) = mpsc::channel();
+    thread::spawn(move || sender.send(call()));
+    Watched { what, outcome }
+}
+
+impl<T> Watched<T> {
+    /// What the call returned.
+    pub(crate) fn wait(self) -> T {
+        let outcome = self.outcome.recv_timeout(PATIENCE);
+        outcome.unwrap_or_else(|error| panic!("{} did not return: {error}", self.what))
+    }
+}
+
+/// Gives a thread that was just started the time to fall asleep. No outcome depends on it, only whether the
+/// sleep is tested too.
+pub(crate) fn let_it_sleep() {
+    thread::sleep(Duration::from_millis(20));
+}
+
+/// Runs a randomised test with some fixed seeds and a new one.
+pub(crate) fn with_seeds(test: impl Fn(&mut Rng)) {
+    let fresh = RandomState::new().build_hasher().finish();
+    for seed in [1, 2, fresh] {
+        let _pass = Pass(format!("with seed {seed:#x}"));
+        test(&mut Rng(seed));
+    }
+}
+
+/// `SplitMix64`.
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// 0 to `end - 1`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    pub(crate) fn one_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}

@@ -1,0 +1,20 @@
+//! What a crash, a fault or damage on disk may do to a broker: the process is killed, files are cut,
+//! flipped, mixed up and taken away, the file system fails at every call. What was acknowledged must be
+//! there afterwards or be reported as damaged; nothing else may appear.
+
+mod commits;
+mod damage;
+mod faults;
+mod files;
+mod flips;
+mod full_disk;
+mod hooked;
+mod image;
+mod interrupted;
+mod kill;
+mod kill_child;
+mod prefixes;
+mod reopen;
+mod script;
+mod support;
+mod sync;
