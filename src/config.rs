@@ -25,8 +25,9 @@ pub enum Durability {
     Memory,
     /// The end of this process by any means, `kill -9` included: the bytes are with the operating system
     /// when `send` returns. Default in a directory. A power loss or a crash of the operating
-    /// system may take the latest records of each log: those of about the last 50 ms, and of the last 50 ms
-    /// of a process that ended without [`close`](crate::Broker::close).
+    /// system may take the end of each log: what was not synced yet. A background thread syncs what was sent
+    /// 50 ms ago, one log after the other; what a process that ended without
+    /// [`close`](crate::Broker::close) had not synced is written by the operating system when it sees fit.
     ProcessCrash,
 }
 

@@ -86,6 +86,8 @@ impl BrokerBuilder {
     }
 
     fn open_on_disk(&self, dir: &Path) -> Result<Broker> {
+        // The directory stays the same if the process changes its working directory.
+        let dir = &std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
         let data_dir = Arc::new(DataDir::own(Arc::clone(&self.storage), dir)?);
         let (flush, requests) = FlushQueue::new();
         let home = CatalogHome {
@@ -94,7 +96,7 @@ impl BrokerBuilder {
             flush: flush.clone(),
         };
         let durability = self.durability.unwrap_or(Durability::ProcessCrash);
-        let (catalog, torn_tails) = Catalog::open(home, durability)?;
+        let (catalog, opened) = Catalog::open(home, durability)?;
         let log = Arc::clone(catalog.committed_offsets_topic()?.partition(0)?);
         let committed = CommittedOffsets::open(log, Arc::clone(&self.clock))?;
         let lowered_commits = lower_commits(&catalog, &committed)?;
@@ -104,8 +106,13 @@ impl BrokerBuilder {
                 catalog: Arc::new(catalog),
                 coordinator: Arc::new(Coordinator::new(committed)),
                 clock: Arc::clone(&self.clock),
-                recovery_report: RecoveryReport { torn_tails, lowered_commits },
+                recovery_report: RecoveryReport {
+                    torn_tails: opened.torn_tails,
+                    lowered_commits,
+                    unremoved_topics: opened.left,
+                },
                 closed: AtomicBool::new(false),
+                closing: Mutex::default(),
                 disk: Some(Disk { data_dir, flush, flusher: Mutex::new(Some(flusher)) }),
             }),
         })
@@ -121,6 +128,7 @@ pub(super) fn in_memory(clock: Arc<dyn Clock>) -> Broker {
             clock,
             recovery_report: RecoveryReport::default(),
             closed: AtomicBool::new(false),
+            closing: Mutex::default(),
             disk: None,
         }),
     }
@@ -145,6 +153,10 @@ fn lower_commits(catalog: &Catalog, committed: &CommittedOffsets) -> Result<Vec<
         let corrected: Vec<Commit> = beyond.iter().map(|(corrected, _)| *corrected).collect();
         committed.commit(&group, &corrected)?;
         lowered.extend(beyond.into_iter().map(|(_, report)| report));
+    }
+    if !lowered.is_empty() {
+        // Before anything is appended: were the lowering lost later, the group would miss what comes now.
+        committed.sync()?;
     }
     Ok(lowered)
 }

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use crate::log::{FlushRequest, Syncable};
-use crate::sync::Weak;
+use crate::log::FlushRequest;
 
 /// How long records wait for others before they are synced together.
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
@@ -28,22 +27,19 @@ fn run(requests: &Receiver<FlushRequest>) {
         for request in std::iter::once(first).chain(later) {
             match request {
                 FlushRequest::Sync(log) => logs.push(log),
-                FlushRequest::SyncLast(log) => sync(log.as_ref()),
                 FlushRequest::Stop => {
                     stopped = true;
                     break;
                 }
             }
         }
-        logs.iter().filter_map(Weak::upgrade).for_each(|log| sync(log.as_ref()));
+        for log in logs {
+            // A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns it. If
+            // the log is gone, nobody is left to be told.
+            drop(log.sync());
+        }
         if stopped {
             return;
         }
     }
-}
-
-/// A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns it. If the log
-/// is gone, nobody is left to be told.
-fn sync(log: &dyn Syncable) {
-    drop(log.sync());
 }

@@ -59,6 +59,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     recovery_report: RecoveryReport,
     closed: AtomicBool,
+    closing: Mutex<()>,
     /// `None` in memory.
     disk: Option<Disk>,
 }
@@ -104,7 +105,9 @@ impl Broker {
     ///
     /// # Errors
     /// [`Error::TopicExists`], [`Error::InvalidTopicName`], [`Error::InvalidConfig`], [`Error::Closed`];
-    /// [`Error::Io`] and [`Error::StorageFull`], after which there is no such topic.
+    /// [`Error::Io`] and [`Error::StorageFull`], after which there is no such topic, unless taking it back
+    /// failed too: then an empty one may be there at the next open. [`Error::Corrupt`] if directories of
+    /// its name hold files that belong to no topic.
     #[expect(clippy::needless_pass_by_value, reason = "a config is made for this call")]
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
         self.open_catalog()?.create(name, &config).map(drop)
@@ -139,9 +142,10 @@ impl Broker {
     /// records that were polled stay valid.
     ///
     /// # Errors
-    /// [`Error::TopicNotFound`], [`Error::InvalidTopicName`], [`Error::Closed`]; [`Error::Io`] if files
-    /// could not be removed: the topic is gone all the same, and its files go when the name is used again
-    /// or the broker is next opened.
+    /// [`Error::TopicNotFound`], [`Error::InvalidTopicName`], [`Error::Closed`]; [`Error::Io`] and
+    /// [`Error::StorageFull`]: if [`list_topics`](Self::list_topics) still has the topic, nothing was done;
+    /// otherwise it is gone, and the files that are left go when the name is used again or the broker is
+    /// next opened.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         let topic = self.open_catalog()?.delete(name)?;
         self.inner.coordinator.committed().forget_topic(topic.id())
@@ -181,6 +185,8 @@ impl Broker {
     /// The first of what went wrong: [`Error::PartitionFailed`] if the disk refused a sync, now or earlier.
     /// The broker is closed all the same.
     pub fn close(&self) -> Result<()> {
+        // One who comes second waits: the directory is to be free when `close` returns.
+        let _one_at_a_time = self.inner.closing.lock();
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }

@@ -73,13 +73,16 @@ pub struct RecoveryReport {
     pub torn_tails: Vec<TornTail>,
     /// Groups that had committed more than their partition now holds.
     pub lowered_commits: Vec<LoweredCommit>,
+    /// Topics that were deleted, or never finished, whose files could not be removed. It is tried again when
+    /// the name is used, and at the next open.
+    pub unremoved_topics: Vec<String>,
 }
 
 impl RecoveryReport {
     /// Whether nothing had to be mended.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.torn_tails.is_empty() && self.lowered_commits.is_empty()
+        self.torn_tails.is_empty() && self.lowered_commits.is_empty() && self.unremoved_topics.is_empty()
     }
 }
 

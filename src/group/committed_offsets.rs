@@ -78,6 +78,11 @@ impl CommittedOffsets {
         Ok(())
     }
 
+    /// Makes all commits so far survive a power loss.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.log.as_ref().map_or(Ok(()), |log| log.sync())
+    }
+
     /// Forgets a topic that was deleted.
     pub(crate) fn forget_topic(&self, topic_id: u64) -> Result<()> {
         let mut groups = self.groups.lock();
@@ -154,9 +159,9 @@ fn decode(frame: Frame<'_>) -> Option<(String, Place, Option<u64>)> {
 
 fn unknown_record(log: &PartitionLog, frame: Frame<'_>) -> Error {
     Error::Corrupt {
-        path: log.identity().topic_partition().to_string().into(),
-        position: frame.offset(),
-        detail: "it holds a record that is no committed offset of a known version".to_owned(),
+        path: log.dir().unwrap_or_default(),
+        position: 0,
+        detail: format!("the record at offset {} is no committed offset of a known version", frame.offset()),
     }
 }
 

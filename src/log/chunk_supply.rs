@@ -48,6 +48,9 @@ impl ChunkSupply {
     /// Takes back a chunk that left the view.
     pub(super) fn retire(&mut self, chunk: Arc<Chunk>) {
         self.in_view -= chunk.capacity() as u64;
+        if chunk.capacity() as u64 > LARGEST_CHUNK_BYTES {
+            return;
+        }
         if self.retired.len() == RETIRED_CHUNKS {
             self.retired.pop_front();
         }

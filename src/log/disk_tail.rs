@@ -27,13 +27,16 @@ impl DiskTail {
     /// Goes on where recovery found the end; `None` if there is no segment.
     pub(super) fn after(recovered: &Recovered, partition_id: u64, segment_bytes: u64) -> Option<Self> {
         let (active, sealed) = recovered.segments.split_last()?;
+        // A segment ends where the next one begins.
+        let ends = recovered.segments.iter().skip(1).map(|next| next.base_offset());
+        let unsynced = sealed.iter().zip(ends).filter(|(_, end)| *end > recovered.recovery_point);
         Some(Self {
             partition_id,
             crc_seed: CrcSeed::new(partition_id),
             segment_bytes,
             active: Arc::clone(active),
             position: active.readable(),
-            sealed_unsynced: sealed.to_vec(),
+            sealed_unsynced: unsynced.map(|(segment, _)| Arc::clone(segment)).collect(),
             recovery_point: recovered.recovery_point,
         })
     }

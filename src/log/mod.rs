@@ -17,9 +17,10 @@ mod partition_log;
 mod reader;
 mod recovery;
 mod segment;
+mod syncer;
 mod view;
 
-pub(crate) use flush::{FlushQueue, FlushRequest, Syncable};
+pub(crate) use flush::{FlushQueue, FlushRequest};
 pub(crate) use identity::{LogIdentity, LogPlace};
 pub(crate) use partition_log::{ExaminedLog, PartitionLog};
 pub(crate) use reader::{Cursor, Run};

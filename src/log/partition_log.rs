@@ -1,21 +1,22 @@
 //! The log of one partition, and its lock: the append path from offset to publication.
 //!
-//! Locks, in the order in which they are taken: `syncing`, then `appender`, then `view`. None is held while
-//! code of the user runs; readers take only `view`, briefly, and not at every fetch.
+//! Locks, in the order in which they are taken: the syncer's, then `appender`, then `view` or a segment's index.
+//! None is held while a codec runs; readers take only `view`, briefly, and not at every fetch.
+
+use std::path::PathBuf;
 
 use super::chunk::ChunkWriter;
 use super::chunk_supply::ChunkSupply;
 use super::disk_tail::DiskTail;
-use super::flush::Syncable;
 use super::health::{Health, Status};
 use super::identity::{LogIdentity, LogPlace};
 use super::recovery::{self, TornTail};
 use super::segment::{Segment, SegmentHeader, WriteError};
+use super::syncer::{SyncSource, Syncer, Unsynced};
 use super::view::View;
 use crate::config::TopicSettings;
 use crate::error::{Error, Result};
 use crate::record::frame::{self, NewRecord, Stamp};
-use crate::storage::Storage;
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, CachePadded, Mutex, RwLock, Weak};
 
@@ -30,14 +31,18 @@ pub(crate) struct PartitionLog {
     max_batch_bytes: usize,
     /// Apart from what readers touch.
     appender: CachePadded<Mutex<Appender>>,
-    view: RwLock<View>,
+    view: CachePadded<RwLock<View>>,
     waiters: CachePadded<Waiters>,
     health: Health,
-    /// Held during a sync: a failure is known to the next one before it begins.
-    syncing: Mutex<()>,
-    place: Option<LogPlace>,
-    /// This log, for the flusher.
-    this: Weak<PartitionLog>,
+    /// `None` in memory.
+    disk: Option<Home>,
+}
+
+/// What a log on disk has beside its appender.
+#[derive(Debug)]
+struct Home {
+    place: LogPlace,
+    syncer: Arc<Syncer>,
 }
 
 /// A log on disk that can be opened.
@@ -114,22 +119,29 @@ impl PartitionLog {
             disk,
             flush_requested: false,
         };
-        Arc::new_cyclic(|this| Self {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            disk: place.map(|place| {
+                let storage = place.data_dir.shared_storage();
+                let syncer = Syncer::new(this.clone(), identity.clone(), storage);
+                Home { place, syncer: Arc::new(syncer) }
+            }),
             identity,
             max_record_bytes: settings.max_record_bytes as usize,
             max_batch_bytes: settings.max_batch_bytes as usize,
             appender: CachePadded::new(Mutex::new(appender)),
-            view: RwLock::new(view),
+            view: CachePadded::new(RwLock::new(view)),
             waiters: CachePadded::new(Waiters::default()),
             health: Health::default(),
-            syncing: Mutex::new(()),
-            place,
-            this: this.clone(),
         })
     }
 
     pub(crate) fn identity(&self) -> &LogIdentity {
         &self.identity
+    }
+
+    /// Where the log is kept; `None` in memory.
+    pub(crate) fn dir(&self) -> Option<PathBuf> {
+        self.disk.as_ref().map(|home| home.place.dir.clone())
     }
 
     pub(crate) fn waiters(&self) -> &Waiters {
@@ -190,6 +202,8 @@ impl PartitionLog {
         let Appender { next_offset, writer: Some(writer), disk, .. } = appender else {
             unreachable!("make_room leaves a chunk to write to");
         };
+        // What a panic of the storage may have left.
+        writer.discard();
         let base_offset = *next_offset;
         let crc_seed = disk.as_ref().map(DiskTail::crc_seed);
         let mut max_timestamp = i64::MIN;
@@ -221,11 +235,10 @@ impl PartitionLog {
 
     #[inline]
     fn request_flush(&self, appender: &mut Appender) {
-        if let Some(place) = &self.place
+        if let Some(home) = &self.disk
             && !appender.flush_requested
         {
-            let this: Weak<dyn Syncable> = self.this.clone();
-            appender.flush_requested = place.flush.request(this);
+            appender.flush_requested = home.place.flush.request(&home.syncer);
         }
     }
 
@@ -246,8 +259,8 @@ impl PartitionLog {
     /// Goes on in a new segment.
     #[cold]
     fn roll(&self, appender: &mut Appender) -> Result<()> {
-        if let (Some(disk), Some(place)) = (&mut appender.disk, &self.place) {
-            let rolled = disk.roll(place, appender.next_offset);
+        if let (Some(disk), Some(home)) = (&mut appender.disk, &self.disk) {
+            let rolled = disk.roll(&home.place, appender.next_offset);
             let segment = rolled.map_err(|error| self.write_failed(error))?;
             self.view.write().push_segment(segment);
         }
@@ -275,25 +288,14 @@ impl PartitionLog {
 
     /// Makes everything appended so far survive a power loss. Nothing to do in memory.
     pub(crate) fn sync(&self) -> Result<()> {
-        let Some(place) = &self.place else { return Ok(()) };
-        let _one_at_a_time = self.syncing.lock();
-        self.health.check_not_failed(&self.identity)?;
-        let Some((segments, end_offset)) = self.appender.lock().take_unsynced() else { return Ok(()) };
-        for segment in &segments {
-            // A failed sync is final for the file: the system may have dropped the bytes and report
-            // success the next time.
-            segment.sync(place.data_dir.storage()).map_err(|error| self.fail(error.to_string()))?;
-        }
-        if let Some(disk) = &mut self.appender.lock().disk {
-            disk.synced(&segments, end_offset);
-        }
-        Ok(())
+        self.disk.as_ref().map_or(Ok(()), |home| home.syncer.sync())
     }
 
     /// Ends appends and fetches, for good, and makes everything durable.
     pub(crate) fn close(&self) -> Result<()> {
         self.end(Status::Closed);
-        self.sync()
+        self.sync()?;
+        self.health.check_not_failed(&self.identity)
     }
 
     /// Ends appends and fetches: the topic is gone.
@@ -320,9 +322,19 @@ impl PartitionLog {
     }
 }
 
-impl Syncable for PartitionLog {
-    fn sync(&self) -> Result<()> {
-        PartitionLog::sync(self)
+impl SyncSource for PartitionLog {
+    fn take_unsynced(&self) -> Option<Unsynced> {
+        self.appender.lock().take_unsynced()
+    }
+
+    fn synced(&self, done: &Unsynced) {
+        if let Some(disk) = &mut self.appender.lock().disk {
+            disk.synced(&done.segments, done.end_offset);
+        }
+    }
+
+    fn fail(&self, fault: String) {
+        self.health.fail(fault, &self.identity);
     }
 }
 
@@ -330,36 +342,21 @@ impl Drop for PartitionLog {
     /// Dropping does not block: what is not synced yet is left to the flusher, which outlives the log. By
     /// then another broker may own the directory; syncing its files does no harm.
     fn drop(&mut self) {
-        let Some(place) = &self.place else { return };
-        let is_lost = self.health.check_not_failed(&self.identity).is_err();
-        if is_lost || self.check_readable().is_err() {
+        let Some(home) = &self.disk else { return };
+        if self.health.check_readable(&self.identity).is_err() {
             return;
         }
-        if let Some((segments, _)) = self.appender.get_mut().take_unsynced() {
-            let storage = place.data_dir.shared_storage();
-            place.flush.leave(Box::new(Unsynced { segments, storage }));
+        if let Some(unsynced) = self.appender.get_mut().take_unsynced() {
+            home.syncer.leave(unsynced);
+            home.place.flush.request(&home.syncer);
         }
-    }
-}
-
-/// The files of a log that is gone.
-#[derive(Debug)]
-struct Unsynced {
-    segments: Vec<Arc<Segment>>,
-    storage: Arc<dyn Storage>,
-}
-
-impl Syncable for Unsynced {
-    fn sync(&self) -> Result<()> {
-        self.segments.iter().try_for_each(|segment| segment.sync(self.storage.as_ref()))
     }
 }
 
 impl Appender {
-    /// What a sync has to do, and the offset that is safe after it.
-    fn take_unsynced(&mut self) -> Option<(Vec<Arc<Segment>>, u64)> {
+    fn take_unsynced(&mut self) -> Option<Unsynced> {
         self.flush_requested = false;
         let segments = self.disk.as_ref()?.unsynced(self.next_offset)?;
-        Some((segments, self.next_offset))
+        Some(Unsynced { segments, end_offset: self.next_offset })
     }
 }

@@ -123,7 +123,7 @@ impl PartitionLog {
                     let bytes = std::mem::replace(position, visible.bytes)..visible.bytes;
                     Run { chunk: Arc::clone(chunk), bytes, end_offset, records }
                 }
-                Place::Segment { segment, next } => match segment.read(*next)? {
+                Place::Segment { segment, next } => match segment.read(*next, segment.readable())? {
                     Some(block) => {
                         *next = block.next;
                         run_from(block.chunk, cursor.offset)
@@ -186,10 +186,10 @@ impl PartitionLog {
     pub(crate) fn find_timestamp(&self, timestamp: i64) -> Result<Option<(u64, i64)>> {
         self.check_readable()?;
         let (segments, chunks) = self.view().read().pieces();
-        for segment in segments {
+        for (segment, end) in segments {
             let start = segment.index().read().before_timestamp(timestamp);
             if let Some(mut start) = start {
-                while let Some(block) = segment.read(start)? {
+                while let Some(block) = segment.read(start, end)? {
                     if let Some(found) = first_since(&block.chunk, timestamp) {
                         return Ok(Some(found));
                     }

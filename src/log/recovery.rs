@@ -196,6 +196,7 @@ impl SegmentFile {
     /// Removes a file that has no header yet.
     fn remove(self, storage: &dyn Storage, identity: &LogIdentity) -> Result<TornTail> {
         storage.remove_file(&self.path).map_err(Error::io("remove", &self.path))?;
+        self.sync_name(storage)?;
         Ok(TornTail {
             partition: identity.topic_partition(),
             position: 0,
@@ -267,11 +268,32 @@ impl SegmentFile {
 
     /// Saves the bytes that are about to be cut off, beside the segment.
     fn keep(&self, storage: &dyn Storage, position: u64, tail: &[u8]) -> Result<PathBuf> {
-        let path = self.path.with_extension(format!("log.{position}.torn"));
+        let path = self.unused_name(storage, position)?;
         let file = storage.open(&path, OpenMode::CreateOrEmpty).map_err(Error::io("create", &path))?;
         write_all_at(file.as_ref(), tail, 0).map_err(Error::io("write", &path))?;
         file.sync_data().map_err(Error::io("sync", &path))?;
+        self.sync_name(storage)?;
         Ok(path)
+    }
+
+    /// A name for cut bytes; a log may have been cut at the same position before.
+    fn unused_name(&self, storage: &dyn Storage, position: u64) -> Result<PathBuf> {
+        let mut earlier = 0;
+        loop {
+            let suffix = if earlier == 0 { String::new() } else { format!(".{earlier}") };
+            let path = self.path.with_extension(format!("log.{position}{suffix}.torn"));
+            match storage.open(&path, OpenMode::Existing) {
+                Ok(_) => earlier += 1,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(path),
+                Err(error) => return Err(Error::io("open", &path)(error)),
+            }
+        }
+    }
+
+    /// Makes what was created or removed beside the segment survive a power loss.
+    fn sync_name(&self, storage: &dyn Storage) -> Result<()> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        storage.sync_dir(dir).map_err(Error::io("sync directory", dir))
     }
 
     fn read(&self, buffer: &mut Vec<u8>, position: u64, len: u64) -> Result<()> {

@@ -212,10 +212,10 @@ impl Segment {
     }
 
     /// Reads whole frames from `start` on, as many as one read brings in, and verifies each: its bytes, and
-    /// that it is the record that belongs there. `None` at the end of what is readable.
-    pub(crate) fn read(&self, start: FrameStart) -> Result<Option<Block>> {
+    /// that it is the record that belongs there. `None` at `end`, which must be readable.
+    pub(crate) fn read(&self, start: FrameStart, end: u64) -> Result<Option<Block>> {
         let position = start.position;
-        let available = self.readable().saturating_sub(position);
+        let available = end.saturating_sub(position);
         let mut wanted = available.min(READ_BYTES);
         while wanted > 0 {
             let mut memory = Memory::zeroed(wanted as usize);

@@ -91,9 +91,10 @@ impl View {
         self.chunks.front().map_or(Location::End, |chunk| Location::Chunk(Arc::clone(chunk)))
     }
 
-    /// All pieces, in order.
-    pub(crate) fn pieces(&self) -> (Vec<Arc<Segment>>, Vec<Arc<Chunk>>) {
-        (self.segments.clone(), self.chunks.iter().cloned().collect())
+    /// All pieces, in order; of each segment the end of what is not in the chunks.
+    pub(crate) fn pieces(&self) -> (Vec<(Arc<Segment>, u64)>, Vec<Arc<Chunk>>) {
+        let segments = self.segments.iter().map(|segment| (Arc::clone(segment), segment.readable()));
+        (segments.collect(), self.chunks.iter().cloned().collect())
     }
 
     pub(crate) fn push_segment(&mut self, segment: Arc<Segment>) {
@@ -111,6 +112,8 @@ impl View {
         let chunk = self.chunks.pop_front()?;
         let after = self.segments.partition_point(|segment| segment.base_offset() <= chunk.base_offset());
         match after.checked_sub(1).and_then(|last| self.segments.get(last)) {
+            // One that stayed empty may have been made before a roll, for a position in another segment.
+            Some(_) if chunk.visible().bytes == 0 => {}
             Some(segment) => segment.set_readable(chunk.base_position() + chunk.visible().bytes as u64),
             None => self.start_offset = next_base_offset,
         }

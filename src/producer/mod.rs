@@ -14,7 +14,7 @@ use crate::error::{CodecError, Error, RecordPart, Result};
 use crate::ids::RecordMetadata;
 use crate::record::codec::Codec;
 use crate::record::frame::NewRecord;
-use crate::sync::Arc;
+use crate::sync::{Arc, CachePadded};
 use crate::topic::Topic;
 use partitioner::Sticky;
 
@@ -46,13 +46,14 @@ use partitioner::Sticky;
 pub struct Producer<K, V> {
     topic: Arc<Topic>,
     clock: Arc<dyn Clock>,
-    sticky: Sticky,
+    /// Apart from what other threads only read.
+    sticky: CachePadded<Sticky>,
     codecs: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K: Codec, V: Codec> Producer<K, V> {
     pub(crate) fn new(topic: Arc<Topic>, clock: Arc<dyn Clock>) -> Self {
-        Self { topic, clock, sticky: Sticky::default(), codecs: PhantomData }
+        Self { topic, clock, sticky: CachePadded::default(), codecs: PhantomData }
     }
 
     /// The topic's name.
@@ -183,6 +184,7 @@ impl<K: Codec, V: Codec> Producer<K, V> {
         let partitions = self.topic.partition_count();
         match (given, record.key) {
             (Some(partition), _) => partition,
+            _ if partitions == 1 => 0,
             (None, Some(key)) => partitioner::partition_of_key(key, partitions),
             (None, None) => self.sticky.next(record.frame_bytes(), partitions),
         }
@@ -195,7 +197,7 @@ impl<K, V> Clone for Producer<K, V> {
         Self {
             topic: Arc::clone(&self.topic),
             clock: Arc::clone(&self.clock),
-            sticky: Sticky::default(),
+            sticky: CachePadded::default(),
             codecs: PhantomData,
         }
     }

@@ -32,6 +32,20 @@ struct Entries {
     closed: bool,
 }
 
+/// What opening a catalog found and mended.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) torn_tails: Vec<TornTail>,
+    /// Names of topics that are being removed, and could not be.
+    pub(crate) left: Vec<String>,
+}
+
+impl Entries {
+    fn names(&self, which: impl Fn(&TopicEntry) -> bool) -> Vec<String> {
+        self.list.iter().filter(|entry| which(entry)).map(|entry| entry.name.clone()).collect()
+    }
+}
+
 /// Where the topics of a broker on disk are kept, and what their logs need.
 #[derive(Clone, Debug)]
 pub(crate) struct CatalogHome {
@@ -52,7 +66,7 @@ impl Catalog {
     }
 
     /// Reads the catalog of a directory, finishes what was interrupted, and opens all logs.
-    pub(crate) fn open(home: CatalogHome, default_durability: Durability) -> Result<(Self, Vec<TornTail>)> {
+    pub(crate) fn open(home: CatalogHome, default_durability: Durability) -> Result<(Self, Opened)> {
         let list = home.read()?;
         let catalog = Self {
             entries: Mutex::new(Entries { list, closed: false }),
@@ -72,8 +86,11 @@ impl Catalog {
             let topic = open_topic(&entry, logs, &mut torn_tails)?;
             catalog.topics.write().insert(entry.name, Arc::new(topic));
         }
-        catalog.remove_leftovers(&mut catalog.entries.lock(), |entry| entry.state != TopicState::Live)?;
-        Ok((catalog, torn_tails))
+        let is_left = |entry: &TopicEntry| entry.state != TopicState::Live;
+        // What cannot be removed now stays in the list, and is tried again before the name is used.
+        let mended = catalog.remove_leftovers(&mut catalog.entries.lock(), is_left);
+        let left = mended.err().map(|_| catalog.entries.lock().names(is_left)).unwrap_or_default();
+        Ok((catalog, Opened { torn_tails, left }))
     }
 
     /// The topic called `name`.
@@ -138,6 +155,9 @@ impl Catalog {
     pub(crate) fn delete(&self, name: &str) -> Result<Arc<Topic>> {
         check_user_topic_name(name)?;
         let mut entries = self.entries.lock();
+        if entries.closed {
+            return Err(Error::Closed);
+        }
         let topic = self.topic(name)?;
         let written = self.set_state(&mut entries, topic.id(), TopicState::Deleting);
         if let Err(failed) = written {
@@ -146,7 +166,6 @@ impl Catalog {
             }
             // Whether the file says that the topic is being deleted is not known, and cannot be mended now.
             // Nothing may be acknowledged any more that the next open would remove.
-            entries.mark(topic.id(), TopicState::Deleting);
             self.end(&topic);
             return Err(failed.error);
         }
@@ -213,9 +232,7 @@ impl Catalog {
     /// Writes down that the topic is being made, makes its directories, and writes down that it is there.
     fn make(&self, entries: &mut Entries, entry: &TopicEntry) -> Result<Topic> {
         self.persist(&entries.list)?;
-        if let Some(home) = &self.home
-            && entry.settings.durability != Durability::Memory
-        {
+        if let Some(home) = self.home_of(entry) {
             for (identity, place) in home.logs_of(entry) {
                 let storage = home.data_dir.storage();
                 storage.create_dir_all(&place.dir).map_err(Error::io("create directory", &place.dir))?;
@@ -230,7 +247,7 @@ impl Catalog {
     /// Whether the directories of a topic's partitions are free. What lies there belongs to no topic of the
     /// catalog, and is not for us to remove.
     fn check_no_strays(&self, entry: &TopicEntry) -> Result<()> {
-        let Some(home) = &self.home else { return Ok(()) };
+        let Some(home) = self.home_of(entry) else { return Ok(()) };
         for (_, place) in home.logs_of(entry) {
             let names = list_if_there(home.data_dir.storage(), &place.dir)?;
             if let Some(name) = names.first() {
@@ -253,14 +270,15 @@ impl Catalog {
         Ok(())
     }
 
+    /// Where a topic's directories are; `None` if it lives in memory.
+    fn home_of(&self, entry: &TopicEntry) -> Option<&CatalogHome> {
+        self.home.as_ref().filter(|_| entry.settings.durability != Durability::Memory)
+    }
+
     /// Reads the logs that a topic has on disk, and changes nothing.
     fn examine_logs(&self, entry: &TopicEntry) -> Result<Vec<ExaminedLog>> {
-        match &self.home {
-            Some(home) if entry.settings.durability != Durability::Memory => {
-                home.logs_of(entry).map(|(identity, place)| PartitionLog::examine(identity, place)).collect()
-            }
-            _ => Ok(Vec::new()),
-        }
+        let Some(home) = self.home_of(entry) else { return Ok(Vec::new()) };
+        home.logs_of(entry).map(|(identity, place)| PartitionLog::examine(identity, place)).collect()
     }
 
     fn set_state(&self, entries: &mut Entries, id: u64, state: TopicState) -> Result<(), PersistError> {
@@ -275,8 +293,10 @@ impl Catalog {
     /// it may say that it is live, if a failure left that open.
     fn remove_entry(&self, entries: &mut Entries, id: u64) -> Result<()> {
         let Some(entry) = entries.list.iter().find(|entry| entry.id == id).cloned() else { return Ok(()) };
-        self.set_state(entries, id, TopicState::Deleting)?;
-        if let Some(home) = &self.home {
+        if entry.state != TopicState::Deleting {
+            self.set_state(entries, id, TopicState::Deleting)?;
+        }
+        if let Some(home) = self.home_of(&entry) {
             for (_, place) in home.logs_of(&entry) {
                 remove_dir_with_files(home.data_dir.storage(), &place.dir)?;
             }
@@ -293,7 +313,8 @@ impl Catalog {
     fn remove_leftovers(&self, entries: &mut Entries, is_left: impl Fn(&TopicEntry) -> bool) -> Result<()> {
         let ids: Vec<u64> =
             entries.list.iter().filter(|entry| is_left(entry)).map(|entry| entry.id).collect();
-        ids.into_iter().try_for_each(|id| self.remove_entry(entries, id))
+        // One that cannot be removed does not keep the others.
+        ids.into_iter().fold(Ok(()), |outcome, id| outcome.and(self.remove_entry(entries, id)))
     }
 
     fn persist(&self, list: &[TopicEntry]) -> Result<(), PersistError> {
@@ -309,12 +330,6 @@ impl Catalog {
             let error = Error::io("replace", &dir.join(catalog_file::FILE_NAME))(source);
             PersistError { error, old_is_there }
         })
-    }
-}
-
-impl Entries {
-    fn mark(&mut self, id: u64, state: TopicState) {
-        self.list.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.state = state);
     }
 }
 
@@ -363,9 +378,8 @@ impl CatalogHome {
     fn check_empty(&self, catalog: PathBuf) -> Result<Vec<TopicEntry>> {
         let dir = self.data_dir.path();
         let names = self.data_dir.storage().list(dir).map_err(Error::io("list", dir))?;
-        let is_partition = |name: &String| {
-            name.rsplit_once('-').is_some_and(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()))
-        };
+        let is_partition =
+            |name: &String| name.rsplit_once('-').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
         match names.into_iter().find(is_partition) {
             None => Ok(Vec::new()),
             Some(name) => {

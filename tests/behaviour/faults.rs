@@ -1,158 +1,14 @@
 //! What happens when the file system refuses: sends say so and go on when they can, nothing that was
-//! acknowledged is lost, and what should be synced is. The file system is [`MemoryStorage`] behind one
-//! that can be told to refuse.
+//! acknowledged is lost, and what should be synced is.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
-use ottla::storage::{LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
-use ottla::{Broker, Error, Producer, RecordMetadata, TopicConfig};
+use ottla::{Error, Raw, RecordMetadata, Timestamp, TopicConfig};
 
+use crate::faulty::{Faulty, Operation};
 use crate::support::*;
-
-// ---- a file system that can refuse ----
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    Open,
-    /// Writes nothing.
-    Write,
-    /// Writes half, then fails.
-    WriteHalf,
-    Cut,
-    Sync,
-    Remove,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Faulty {
-    files: MemoryStorage,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Operation, part of the path, what to answer.
-    refused: Vec<(Operation, &'static str, io::ErrorKind)>,
-    /// Files written to since they were last synced.
-    unsynced: BTreeSet<PathBuf>,
-}
-
-impl Faulty {
-    fn refuse(&self, operation: Operation, path: &'static str, kind: io::ErrorKind) {
-        self.state.lock().expect("no panic").refused.push((operation, path, kind));
-    }
-
-    fn allow_all(&self) {
-        self.state.lock().expect("no panic").refused.clear();
-    }
-
-    fn check(&self, operation: Operation, path: &Path) -> io::Result<()> {
-        let state = self.state.lock().expect("no panic");
-        let path = path.display().to_string();
-        let rule =
-            state.refused.iter().find(|(refused, part, _)| *refused == operation && path.contains(part));
-        rule.map_or(Ok(()), |(_, _, kind)| Err((*kind).into()))
-    }
-
-    /// Files of the topic that are not synced.
-    fn unsynced(&self) -> Vec<PathBuf> {
-        let state = self.state.lock().expect("no panic");
-        state.unsynced.iter().filter(|path| path.display().to_string().contains("/t-")).cloned().collect()
-    }
-
-    fn open_broker(&self) -> Broker {
-        Broker::builder().data_dir("/data").storage(self.clone()).open().expect("opens")
-    }
-
-    /// A broker with a topic of several partitions.
-    fn broker(&self, partition_count: u32) -> (Broker, Producer<(), String>) {
-        let broker = self.open_broker();
-        broker.create_topic("t", partitions(partition_count).segment_bytes(4096)).expect("a free name");
-        let producer = broker.producer("t").expect("it exists");
-        (broker, producer)
-    }
-}
-
-impl Storage for Faulty {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.files.create_dir_all(dir)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.files.list(dir)
-    }
-
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
-        self.check(Operation::Open, path)?;
-        let file = self.files.open(path, mode)?;
-        Ok(Box::new(FaultyFile { file, path: path.to_path_buf(), storage: self.clone() }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.files.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.check(Operation::Remove, path)?;
-        self.files.remove_file(path)
-    }
-
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        self.files.remove_dir(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.files.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
-        self.files.lock(path, owner)
-    }
-}
-
-#[derive(Debug)]
-struct FaultyFile {
-    file: Box<dyn StorageFile>,
-    path: PathBuf,
-    storage: Faulty,
-}
-
-impl StorageFile for FaultyFile {
-    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
-        // Never all at once.
-        let some = buf.len().min(10_000);
-        self.file.read_at(&mut buf[..some], position)
-    }
-
-    fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
-        self.storage.check(Operation::Write, &self.path)?;
-        self.storage.state.lock().expect("no panic").unsynced.insert(self.path.clone());
-        if let Err(error) = self.storage.check(Operation::WriteHalf, &self.path) {
-            self.file.write_at(&buf[..buf.len() / 2], position)?;
-            return Err(error);
-        }
-        // Never all at once.
-        self.file.write_at(&buf[..buf.len().min(50)], position)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.storage.check(Operation::Cut, &self.path)?;
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.storage.check(Operation::Sync, &self.path)?;
-        self.storage.state.lock().expect("no panic").unsynced.remove(&self.path);
-        self.file.sync_data()
-    }
-}
 
 // ---- writes ----
 
@@ -226,7 +82,7 @@ fn a_write_that_cannot_be_undone_ends_the_partition_and_nothing_else() {
     assert!(!send(0).expect_err("it has failed").is_retriable());
     send(1).expect("another partition");
     assert_eq!(all_of(&broker, "t").len(), 11, "reading still works");
-    assert_fails!(producer.flush(), Error::PartitionFailed { .. });
+    producer.flush().expect("what was acknowledged can be synced");
     assert_fails!(broker.close(), Error::PartitionFailed { .. });
     drop((producer, broker));
     let broker = storage.open_broker();
@@ -245,8 +101,9 @@ fn a_batch_that_one_of_its_partitions_refuses_says_what_was_appended() {
     let Err(error) = producer.send_batch((0..20).map(|key| (key, "v"))) else {
         panic!("one partition is full")
     };
-    assert!(error.is_retriable());
+    assert!(!error.is_retriable(), "the same call would append some records twice");
     let Error::PartlyAppended { appended, source } = error else { panic!("{error}") };
+    assert!(source.is_retriable());
     assert!(matches!(*source, Error::StorageFull { .. }), "{source}");
     assert_eq!(appended.len(), 20);
     let done: Vec<RecordMetadata> = appended.iter().flatten().copied().collect();
@@ -358,7 +215,7 @@ fn a_failed_sync_in_the_background_is_not_kept_secret() {
     let sender = watched("a sender to a failing disk", move || {
         loop {
             match producer.send((), "v") {
-                Ok(_) => std::thread::yield_now(),
+                Ok(_) => thread::yield_now(),
                 Err(error) => return error,
             }
         }
@@ -373,7 +230,7 @@ fn what_is_sent_is_synced_without_being_asked_for() {
     let (broker, _producer) = storage.broker(2);
     for _ in 0..3 {
         send_numbered(&broker, "t", 100);
-        assert!(!storage.unsynced().is_empty(), "a send does not wait for the disk");
+        assert!(!storage.unsynced("/t-").is_empty(), "a send does not wait for the disk");
         wait_for_sync(&storage);
     }
 }
@@ -381,8 +238,8 @@ fn what_is_sent_is_synced_without_being_asked_for() {
 fn wait_for_sync(storage: &Faulty) {
     let storage = storage.clone();
     let flusher = watched("the background sync", move || {
-        while !storage.unsynced().is_empty() {
-            std::thread::yield_now();
+        while !storage.unsynced("/t-").is_empty() {
+            thread::yield_now();
         }
     });
     flusher.wait();
@@ -394,10 +251,10 @@ fn flush_and_close_return_when_everything_is_synced() {
     let (broker, producer) = storage.broker(2);
     send_numbered(&broker, "t", 200);
     producer.flush().expect("syncs");
-    assert!(storage.unsynced().is_empty(), "{:?}", storage.unsynced());
+    assert!(storage.unsynced("/t-").is_empty(), "{:?}", storage.unsynced("/t-"));
     send_numbered(&broker, "t", 200);
     broker.close().expect("syncs");
-    assert!(storage.unsynced().is_empty(), "{:?}", storage.unsynced());
+    assert!(storage.unsynced("/t-").is_empty(), "{:?}", storage.unsynced("/t-"));
 }
 
 #[test]
@@ -407,4 +264,82 @@ fn what_is_sent_before_everything_is_dropped_is_synced_too() {
     send_numbered(&broker, "t", 200);
     drop((broker, producer));
     wait_for_sync(&storage);
+}
+
+#[test]
+fn a_chunk_that_stayed_empty_before_a_roll_does_not_mislead_readers() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    broker.create_topic("t", TopicConfig::new().segment_bytes(30 << 10)).expect("a free name");
+    let producer = broker.producer::<(), Raw>("t").expect("it exists");
+    producer.send((), &[1; 4_000]).expect("it fills the first chunk");
+    // Asks for another chunk, and is not written.
+    storage.refuse(Operation::Write, "/t-", io::ErrorKind::StorageFull);
+    assert_fails!(producer.send((), &[2; 100]), Error::StorageFull { .. });
+    storage.allow_all();
+    // Too large for the segment: its own begins with the same offset as the empty chunk.
+    let late = Timestamp::from_millis(i64::MAX);
+    producer.record(&[3; 28_000]).timestamp(late).send().expect("there is room");
+    let consumer = broker.consumer::<(), Raw>().topic("t").build().expect("it exists");
+    // The sizes are such that the empty chunk leaves the view while the one behind it stays.
+    for _ in 0..500 {
+        producer.send((), &[4; 1_000]).expect("there is room");
+        let found = consumer.offsets_for_timestamp(late).expect("the log is sound");
+        assert!(found.values().all(|offset| *offset == Some(1)));
+    }
+}
+
+#[test]
+fn what_cannot_be_removed_does_not_keep_the_broker_from_opening() {
+    let storage = Faulty::default();
+    let (broker, producer) = storage.broker(1);
+    send_numbered(&broker, "t", 10);
+    broker.create_topic("other", TopicConfig::new()).expect("a free name");
+    send_numbered(&broker, "other", 3);
+    storage.refuse(Operation::Remove, "/t-0/", io::ErrorKind::PermissionDenied);
+    assert_fails!(broker.delete_topic("t"), Error::Io { .. });
+    assert_eq!(broker.list_topics(), ["other"]);
+    drop((producer, broker));
+    let broker = storage.open_broker();
+    assert_eq!(broker.recovery_report().unremoved_topics, ["t"]);
+    assert_eq!(all_of(&broker, "other").len(), 3);
+    assert_fails!(broker.create_topic("t", TopicConfig::new()), Error::Io { .. });
+    storage.allow_all();
+    broker.create_topic("t", TopicConfig::new()).expect("now it can be removed");
+    assert!(all_of(&broker, "t").is_empty());
+}
+
+#[test]
+fn a_lowered_commit_is_synced_before_the_broker_is_open() {
+    let storage = Faulty::default();
+    let (broker, producer) = storage.broker(1);
+    send_numbered(&broker, "t", 3);
+    let mut consumer = broker.consumer::<Raw, Raw>().topic("t").group("g").build().expect("it exists");
+    let records = consumer.poll(NOW).expect("three records");
+    consumer.commit(&records).expect("a group");
+    drop((records, consumer, producer));
+    broker.close().expect("closes");
+    // The segment ends where its records began, as a power loss may leave it.
+    storage.cut("/data/t-0/00000000000000000000.log", 64);
+    let broker = storage.open_broker();
+    assert_eq!(broker.recovery_report().lowered_commits.len(), 1);
+    let unsynced = storage.unsynced("__consumer_offsets");
+    assert!(unsynced.is_empty(), "{unsynced:?}");
+}
+
+#[test]
+fn a_sync_under_way_does_not_keep_a_dropped_directory_from_being_opened() {
+    let storage = Faulty::default();
+    let (broker, producer) = storage.broker(1);
+    storage.slow_down(Duration::from_secs(1));
+    send_numbered(&broker, "t", 10);
+    let seen = storage.clone();
+    let flusher = watched("the background sync", move || {
+        while !seen.is_syncing() {
+            thread::yield_now();
+        }
+    });
+    flusher.wait();
+    drop((broker, producer));
+    assert_eq!(texts(&all_of(&storage.open_broker(), "t")), numbered(0..10));
 }

@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod support;
+mod faulty;
 
 mod close;
 mod codecs;

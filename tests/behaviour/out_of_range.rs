@@ -100,6 +100,28 @@ fn the_error_of_one_partition_does_not_keep_the_records_of_another() {
 }
 
 #[test]
+fn the_error_of_one_partition_is_heard_beside_one_that_always_has_records() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(3)).expect("a free name");
+        let producer = broker.producer::<(), String>("t").expect("it exists");
+        producer.record("v").partition(2).send().expect("sends");
+        let mut consumer = consumer(broker, OutOfRange::Error);
+        consumer.seek("t", 1, 9).expect("assigned");
+        let (mut found, mut errors) = ([0; 3], 0);
+        for _ in 0..10 {
+            producer.record("v").partition(0).send().expect("sends");
+            match consumer.poll(NOW) {
+                Ok(records) => records.iter().for_each(|record| found[record.partition() as usize] += 1),
+                Err(Error::OffsetOutOfRange { .. }) => errors += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(errors > 0, "the gap is not silent");
+        assert!(found[0] > 5 && found[2] == 1, "{found:?}");
+    });
+}
+
+#[test]
 fn a_policy_goes_on_at_the_earliest_record() {
     on_both(|broker| {
         let (start, end) = with_dropped_records(broker);

@@ -398,19 +398,21 @@ fn a_batch_over_the_topics_maximum_is_refused_whole() {
 fn a_batch_may_have_exactly_the_topics_maximum() {
     on_both(|broker| {
         let producer = with_topic(broker, TopicConfig::new().max_batch_bytes(1 << 20));
-        let record = [0; 1_000];
+        let bytes = [0; 3_000];
         let send = |count: usize, last: usize| {
-            let full = std::iter::repeat_n(("k", &record[..]), count);
-            producer.send_batch(full.chain([("k", &record[..last])]))
+            let full = std::iter::repeat_n(("k", &bytes[..1_000]), count);
+            producer.send_batch(full.chain([("k", &bytes[..last])]))
         };
         let Err(Error::BatchTooLarge { size, .. }) = send(1_100, 1_000) else {
-            panic!("1,1 MB are over 1 MiB")
+            panic!("1.1 MB are over 1 MiB")
         };
         let frame = size / 1_101;
         assert_eq!(frame * 1_101, size, "equal records take equal room");
         let fitting = (1 << 20) / frame;
-        send(fitting - 1, 1_000).expect("as many as fit");
-        assert_fails!(send(fitting, 1_000), Error::BatchTooLarge { .. });
+        let last = 1_000 + (1 << 20) % frame;
+        send(fitting - 1, last).expect("exactly the maximum");
+        let outcome = send(fitting - 1, last + 8);
+        assert_fails!(outcome, Error::BatchTooLarge { size, .. } if size == (1 << 20) + 8);
         assert_eq!(held(broker, "t"), fitting as u64);
     });
 }

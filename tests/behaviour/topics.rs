@@ -337,3 +337,17 @@ fn a_broker_can_keep_nothing_by_default() {
         assert_eq!((held(&broker, "cache"), held(&broker, "kept")), (0, 1));
     });
 }
+
+#[test]
+fn a_topic_in_memory_touches_no_directory() {
+    let dir = temp_dir();
+    let broker = Broker::open(dir.path()).expect("an empty directory");
+    let others = dir.path().join("notes-0");
+    std::fs::create_dir(&others).expect("made");
+    std::fs::write(others.join("diary.txt"), "mine").expect("written");
+    broker.create_topic("notes", TopicConfig::new().durability(Durability::Memory)).expect("a free name");
+    broker.delete_topic("notes").expect("it exists");
+    assert_eq!(std::fs::read_to_string(others.join("diary.txt")).expect("still there"), "mine");
+    assert_fails!(broker.create_topic("notes", TopicConfig::new()), ottla::Error::Corrupt { .. });
+    assert_eq!(std::fs::read_to_string(others.join("diary.txt")).expect("still there"), "mine");
+}

@@ -1,0 +1,184 @@
+//! A file system in memory that can be told to refuse, to be slow, and to say what is not synced.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use ottla::storage::{LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
+use ottla::{Broker, Producer};
+
+use crate::support::*;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Open,
+    /// Writes nothing.
+    Write,
+    /// Writes half, then fails.
+    WriteHalf,
+    Cut,
+    Sync,
+    Remove,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faulty {
+    files: MemoryStorage,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Operation, part of the path, what to answer.
+    refused: Vec<(Operation, &'static str, io::ErrorKind)>,
+    /// Files written to since they were last synced.
+    unsynced: BTreeSet<PathBuf>,
+    /// How long a sync takes.
+    sync_time: Duration,
+    /// A sync has begun since this was asked for.
+    syncing: bool,
+}
+
+impl Faulty {
+    pub(crate) fn refuse(&self, operation: Operation, path: &'static str, kind: io::ErrorKind) {
+        self.state().refused.push((operation, path, kind));
+    }
+
+    pub(crate) fn allow_all(&self) {
+        self.state().refused.clear();
+    }
+
+    /// From now on a sync takes this long.
+    pub(crate) fn slow_down(&self, sync_time: Duration) {
+        let mut state = self.state();
+        (state.sync_time, state.syncing) = (sync_time, false);
+    }
+
+    /// Whether a sync has begun since it was slowed down.
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.state().syncing
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic under the lock")
+    }
+
+    fn check(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        let state = self.state();
+        let path = path.display().to_string();
+        let rule =
+            state.refused.iter().find(|(refused, part, _)| *refused == operation && path.contains(part));
+        rule.map_or(Ok(()), |(_, _, kind)| Err((*kind).into()))
+    }
+
+    /// Files that are not synced, of those that have this in their path.
+    pub(crate) fn unsynced(&self, part: &str) -> Vec<PathBuf> {
+        let state = self.state();
+        state.unsynced.iter().filter(|path| path.display().to_string().contains(part)).cloned().collect()
+    }
+
+    /// Cuts a file off, as a power loss may.
+    pub(crate) fn cut(&self, path: &str, len: u64) {
+        let file = self.files.open(Path::new(path), OpenMode::Existing).expect("it is there");
+        file.set_len(len).expect("in memory");
+    }
+
+    pub(crate) fn open_broker(&self) -> Broker {
+        Broker::builder().data_dir("/data").storage(self.clone()).open().expect("opens")
+    }
+
+    /// A broker with a topic of several partitions.
+    pub(crate) fn broker(&self, partition_count: u32) -> (Broker, Producer<(), String>) {
+        let broker = self.open_broker();
+        broker.create_topic("t", partitions(partition_count).segment_bytes(4096)).expect("a free name");
+        let producer = broker.producer("t").expect("it exists");
+        (broker, producer)
+    }
+}
+
+impl Storage for Faulty {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.files.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.files.list(dir)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+        self.check(Operation::Open, path)?;
+        let file = self.files.open(path, mode)?;
+        Ok(Box::new(FaultyFile { file, path: path.to_path_buf(), storage: self.clone() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.files.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.check(Operation::Remove, path)?;
+        self.files.remove_file(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.files.remove_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.files.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
+        self.files.lock(path, owner)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Box<dyn StorageFile>,
+    path: PathBuf,
+    storage: Faulty,
+}
+
+impl StorageFile for FaultyFile {
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        // Never all at once.
+        let some = buf.len().min(10_000);
+        self.file.read_at(&mut buf[..some], position)
+    }
+
+    fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
+        self.storage.check(Operation::Write, &self.path)?;
+        self.storage.state().unsynced.insert(self.path.clone());
+        if let Err(error) = self.storage.check(Operation::WriteHalf, &self.path) {
+            self.file.write_at(&buf[..buf.len() / 2], position)?;
+            return Err(error);
+        }
+        // Never all at once.
+        self.file.write_at(&buf[..buf.len().min(50)], position)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.storage.check(Operation::Cut, &self.path)?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.storage.check(Operation::Sync, &self.path)?;
+        let sync_time = {
+            let mut state = self.storage.state();
+            state.syncing = true;
+            state.sync_time
+        };
+        thread::sleep(sync_time);
+        self.storage.state().unsynced.remove(&self.path);
+        self.file.sync_data()
+    }
+}
