@@ -275,8 +275,8 @@ pub enum Error {
 
 impl Error {
     /// Whether the same call may succeed later without anything else being done: the disk was full, or the
-    /// system refused for the moment. Not so for [`PartlyAppended`](Error::PartlyAppended): the same call would append
-    /// some records again.
+    /// system refused for the moment. Not so for [`PartlyAppended`](Error::PartlyAppended): the same call
+    /// would append some records again.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {

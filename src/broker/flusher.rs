@@ -34,8 +34,8 @@ fn run(requests: &Receiver<FlushRequest>) {
             }
         }
         for log in logs {
-            // A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns it. If
-            // the log is gone, nobody is left to be told.
+            // A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns it.
+            // If the log is gone, nobody is left to be told.
             drop(log.sync());
         }
         if stopped {

@@ -1,7 +1,7 @@
 //! The log of one partition, and its lock: the append path from offset to publication.
 //!
-//! Locks, in the order in which they are taken: the syncer's, then `appender`, then `view` or a segment's index.
-//! None is held while a codec runs; readers take only `view`, briefly, and not at every fetch.
+//! Locks, in the order in which they are taken: the syncer's, then `appender`, then `view` or a segment's
+//! index. None is held while a codec runs; readers take only `view`, briefly, and not at every fetch.
 
 use std::path::PathBuf;
 
