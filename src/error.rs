@@ -279,10 +279,7 @@ impl Error {
     /// would append some records again.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::StorageFull { .. } | Self::Io { .. } => true,
-            _ => false,
-        }
+        matches!(self, Self::StorageFull { .. } | Self::Io { .. })
     }
 
     /// Names the operation and the file that an I/O error belongs to.

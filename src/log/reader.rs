@@ -8,7 +8,7 @@ use super::chunk::Chunk;
 use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
 use super::segment::Segment;
-use super::view::Location;
+use super::view::{Location, Pieces};
 use crate::error::{Error, Result};
 use crate::record::frame::{Frame, Frames};
 use crate::sync::Arc;
@@ -185,7 +185,7 @@ impl PartitionLog {
     /// The first record with a timestamp of `timestamp` or more: its offset and its timestamp.
     pub(crate) fn find_timestamp(&self, timestamp: i64) -> Result<Option<(u64, i64)>> {
         self.check_readable()?;
-        let (segments, chunks) = self.view().read().pieces();
+        let Pieces { segments, chunks } = self.view().read().pieces();
         for (segment, end) in segments {
             let start = segment.index().read().before_timestamp(timestamp);
             if let Some(mut start) = start {

@@ -35,6 +35,14 @@ pub(crate) enum Location {
     },
 }
 
+/// Everything that a log holds at one moment.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    /// Each with the end of what is to be read from its file; what follows is in the chunks.
+    pub(crate) segments: Vec<(Arc<Segment>, u64)>,
+    pub(crate) chunks: Vec<Arc<Chunk>>,
+}
+
 impl View {
     /// A log that holds `start_offset..end_offset` in `segments`.
     pub(crate) fn new(start_offset: u64, end_offset: u64, segments: Vec<Arc<Segment>>) -> Self {
@@ -91,10 +99,10 @@ impl View {
         self.chunks.front().map_or(Location::End, |chunk| Location::Chunk(Arc::clone(chunk)))
     }
 
-    /// All pieces, in order; of each segment the end of what is not in the chunks.
-    pub(crate) fn pieces(&self) -> (Vec<(Arc<Segment>, u64)>, Vec<Arc<Chunk>>) {
+    /// All pieces, in order.
+    pub(crate) fn pieces(&self) -> Pieces {
         let segments = self.segments.iter().map(|segment| (Arc::clone(segment), segment.readable()));
-        (segments.collect(), self.chunks.iter().cloned().collect())
+        Pieces { segments: segments.collect(), chunks: self.chunks.iter().cloned().collect() }
     }
 
     pub(crate) fn push_segment(&mut self, segment: Arc<Segment>) {

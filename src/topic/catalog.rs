@@ -314,7 +314,11 @@ impl Catalog {
         let ids: Vec<u64> =
             entries.list.iter().filter(|entry| is_left(entry)).map(|entry| entry.id).collect();
         // One that cannot be removed does not keep the others.
-        ids.into_iter().fold(Ok(()), |outcome, id| outcome.and(self.remove_entry(entries, id)))
+        let mut outcome = Ok(());
+        for id in ids {
+            outcome = outcome.and(self.remove_entry(entries, id));
+        }
+        outcome
     }
 
     fn persist(&self, list: &[TopicEntry]) -> Result<(), PersistError> {
