@@ -167,6 +167,7 @@ fn a_send_is_either_refused_by_a_close_or_found_after_it() {
             })
             .collect();
         while held(&broker, "payments") < 100 {
+            assert!(senders.iter().all(|sender| !sender.is_finished()), "a sender met another error");
             thread::yield_now();
         }
         broker.close().expect("closes");

@@ -210,16 +210,18 @@ fn create_and_delete_can_be_repeated_while_others_send() {
                     }
                 }
             });
-            for _ in 0..10 {
+            let wait_until_sent_to = || {
                 while held(broker, "payments") == 0 {
+                    assert!(!sender.is_finished(), "the sender met another error");
                     std::thread::yield_now();
                 }
+            };
+            for _ in 0..10 {
+                wait_until_sent_to();
                 broker.delete_topic("payments").expect("it exists");
                 broker.create_topic("payments", TopicConfig::new().segment_bytes(4096)).expect("a free name");
             }
-            while held(broker, "payments") == 0 {
-                std::thread::yield_now();
-            }
+            wait_until_sent_to();
             broker.close().expect("closes");
             assert!(sender.join().expect("no other error") > 10);
         });

@@ -326,24 +326,21 @@ fn a_batch_lies_together_whoever_else_sends() {
     on_both(|broker| {
         let producer = with_topic(broker, TopicConfig::new().segment_bytes(4096));
         std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    for _ in 0..100 {
-                        let places = producer.send_batch([("k", &b"v"[..]); 5]).expect("sends");
-                        assert!(places.windows(2).all(|pair| pair[1].offset == pair[0].offset + 1));
-                    }
-                });
-            }
+            let send = || {
+                for _ in 0..100 {
+                    let places = producer.send_batch([("k", &b"v"[..]); 5]).expect("sends");
+                    assert!(places.windows(2).all(|pair| pair[1].offset == pair[0].offset + 1));
+                }
+            };
+            let senders: Vec<_> = (0..3).map(|_| scope.spawn(send)).collect();
             // Nobody ever sees a part of a batch as the end of the log.
             let consumer = reader(broker, "t");
-            loop {
+            while senders.iter().any(|sender| !sender.is_finished()) {
                 let end = consumer.end_offsets().into_values().sum::<u64>();
                 assert!(end.is_multiple_of(5), "end offset {end}");
-                if end == 1_500 {
-                    break;
-                }
             }
         });
+        assert_eq!(held(broker, "t"), 1_500);
     });
 }
 
