@@ -85,6 +85,7 @@ impl TopicConfig {
 
     /// The most bytes that the records of one call may take in one partition's log: 1 KiB to 512 MiB.
     /// Default: 16 MiB, or what one record of `max_record_bytes` takes, if that is more.
+    /// A record on its own is bound by `max_record_bytes` alone.
     #[must_use]
     pub fn max_batch_bytes(mut self, bytes: u64) -> Self {
         self.max_batch_bytes = Some(bytes);
