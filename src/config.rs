@@ -29,6 +29,9 @@ pub enum Durability {
     /// 50 ms ago, one log after the other; what a process that ended without
     /// [`close`](crate::Broker::close) had not synced is written by the operating system when it sees fit.
     ProcessCrash,
+    /// A crash of the operating system or a power loss too: a record is acknowledged, and visible to
+    /// consumers, only after `fdatasync`. Many senders share one sync.
+    PowerLoss,
 }
 
 /// The settings of a topic, for [`Broker::create_topic`](crate::Broker::create_topic) and

@@ -15,9 +15,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// * **mend the call**: from [`InvalidTopicName`](Error::InvalidTopicName) to [`NoGroup`](Error::NoGroup);
 /// * **go on differently**: from [`OffsetOutOfRange`](Error::OffsetOutOfRange) to
 ///   [`PartlyAppended`](Error::PartlyAppended);
-/// * **try again**: [`StorageFull`](Error::StorageFull), [`Io`](Error::Io) (see
-///   [`is_retriable`](Error::is_retriable));
-/// * **stop**: from [`Closed`](Error::Closed) to [`UnsupportedFormat`](Error::UnsupportedFormat).
+/// * **try again**: [`StorageFull`](Error::StorageFull), [`TopicFull`](Error::TopicFull),
+///   [`Io`](Error::Io) (see [`is_retriable`](Error::is_retriable));
+/// * **stop**: from [`OutcomeUnknown`](Error::OutcomeUnknown) to
+///   [`UnsupportedFormat`](Error::UnsupportedFormat).
 ///
 /// Unless a variant says otherwise, nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +219,18 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// More is enqueued for this partition and not yet acknowledged than may be: 64 MiB. Nothing was enqueued;
+    /// wait for a delivery and try again.
+    #[error("{partition} has {pending_bytes} bytes not acknowledged yet, and takes no more beyond {max}")]
+    TopicFull {
+        /// The partition.
+        partition: TopicPartition,
+        /// Bytes enqueued and not acknowledged.
+        pending_bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+
     /// The operating system refused a file operation.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
@@ -227,6 +240,18 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+
+    /// A sync failed after the record was written: it may or may not be there after the next open, and no
+    /// consumer of this broker sees it. The partition takes no more records.
+    #[error("it is not known whether offset {offset} of {partition} is kept: {fault}")]
+    OutcomeUnknown {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that the record has if it is kept.
+        offset: u64,
+        /// What happened.
+        fault: String,
     },
 
     /// The broker was closed. Open another.
@@ -279,7 +304,28 @@ impl Error {
     /// would append some records again.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Self::StorageFull { .. } | Self::Io { .. })
+        matches!(self, Self::StorageFull { .. } | Self::TopicFull { .. } | Self::Io { .. })
+    }
+
+    /// The same error for another who waits for the same append.
+    pub(crate) fn duplicate(&self) -> Self {
+        let copy = |source: &io::Error| match source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(source.kind(), source.to_string()),
+        };
+        match self {
+            Self::StorageFull { operation, path, source } => {
+                Self::StorageFull { operation, path: path.clone(), source: copy(source) }
+            }
+            Self::Io { operation, path, source } => {
+                Self::Io { operation, path: path.clone(), source: copy(source) }
+            }
+            Self::TopicDeleted { topic } => Self::TopicDeleted { topic: topic.clone() },
+            Self::PartitionFailed { partition, fault } => {
+                Self::PartitionFailed { partition: partition.clone(), fault: fault.clone() }
+            }
+            _ => Self::Closed,
+        }
     }
 
     /// Names the operation and the file that an I/O error belongs to.

@@ -37,7 +37,7 @@ pub use consumer::{Consumer, ConsumerBuilder, OutOfRange, OwnedRecord, Record, R
 pub use error::{CodecError, DecodeError, Error, RecordPart, Result};
 pub use ids::{RecordMetadata, TopicPartition};
 pub use log::TornTail;
-pub use producer::{Producer, RecordBuilder};
+pub use producer::{Delivery, Producer, RecordBuilder, SendFuture};
 #[cfg(feature = "json")]
 pub use record::codec::Json;
 pub use record::codec::{Codec, Raw};

@@ -1,45 +1,68 @@
-//! The background thread of a broker on disk: soon after a log says that it has unsynced records, it syncs
-//! them, so that a power loss takes no more than the last moments.
+//! The background thread of a broker on disk. It writes the batches that nobody waits for, at once; and it
+//! syncs what was acknowledged before it was synced, soon, so that a power loss takes no more than the last
+//! moments.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::log::FlushRequest;
-
-/// How long records wait for others before they are synced together.
-const SYNC_INTERVAL: Duration = Duration::from_millis(50);
+use crate::error::Result;
+use crate::log::{FlushRequest, Syncer};
+use crate::sync::Arc;
 
 /// Starts the thread. It ends when told to, or when no log is left that could ask for anything.
 pub(super) fn start(requests: Receiver<FlushRequest>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("ottla-flusher".to_owned()).spawn(move || run(&requests))
+    thread::Builder::new().name("ottla-flusher".to_owned()).spawn(move || Flusher::default().run(&requests))
 }
 
-fn run(requests: &Receiver<FlushRequest>) {
-    // Each round gathers the requests of one interval, beginning with the first.
-    while let Ok(first) = requests.recv() {
-        let deadline = Instant::now() + SYNC_INTERVAL;
-        let later = std::iter::from_fn(|| requests.recv_deadline(deadline).ok());
-        let mut logs = Vec::new();
-        let mut stopped = false;
-        for request in std::iter::once(first).chain(later) {
-            match request {
-                FlushRequest::Sync(log) => logs.push(log),
-                FlushRequest::Stop => {
-                    stopped = true;
-                    break;
+/// The logs to be synced, by the time at which they are due and the order in which they asked.
+#[derive(Default)]
+struct Flusher {
+    due: BTreeMap<(Instant, u64), Arc<Syncer>>,
+    asked: u64,
+}
+
+impl Flusher {
+    fn run(mut self, requests: &Receiver<FlushRequest>) {
+        loop {
+            let received = match self.due.first_key_value() {
+                Some((&(due, _), _)) => requests.recv_deadline(due),
+                None => requests.recv().map_err(RecvTimeoutError::from),
+            };
+            match received {
+                Ok(FlushRequest::Write(log)) => work(&log, Syncer::write),
+                Ok(FlushRequest::SyncWithin(interval, log)) => {
+                    self.asked += 1;
+                    self.due.insert((Instant::now() + interval, self.asked), log);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(FlushRequest::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    return self.sync(|_| true);
                 }
             }
+            let now = Instant::now();
+            self.sync(|due| due <= now);
         }
-        for log in logs {
-            // A failed sync is not lost: the log keeps it, refuses appends with it, and `close` returns it.
-            // If the log is gone, nobody is left to be told.
-            drop(log.sync());
+    }
+
+    /// Syncs the logs that are due, oldest request first.
+    fn sync(&mut self, is_due: impl Fn(Instant) -> bool) {
+        while let Some(first) = self.due.first_entry()
+            && is_due(first.key().0)
+        {
+            work(&first.remove(), Syncer::sync);
         }
-        if stopped {
-            return;
-        }
+    }
+}
+
+/// Failures are not lost: a log tells those who wait, refuses appends after a failed sync, and `close`
+/// returns it. If the log is gone, nobody is left to be told. A panic of the storage ends one log, not all.
+fn work(log: &Syncer, work: impl FnOnce(&Syncer) -> Result<()>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(work(log)))).is_err() {
+        log.give_up("the storage panicked");
     }
 }

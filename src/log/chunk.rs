@@ -3,12 +3,12 @@
 //!
 //! 1. **One writer.** Bytes are written only through the chunk's [`ChunkWriter`], which cannot be cloned
 //!    and needs `&mut self` to write.
-//! 2. **Visible bytes never change.** The writer writes at and beyond the end of the visible bytes, and that
-//!    end only grows, until the memory is taken back from the last owner ([`Chunk::into_memory`]).
+//! 2. **Staged bytes never change**, and visible ones are staged. The writer only ever writes behind the last
+//!    byte that it has staged, until the memory is taken back from the last owner ([`Chunk::into_memory`]).
 //! 3. **Publication.** [`Marks::visible`] is stored with Release after the bytes below it were written, and
 //!    loaded with Acquire before they are read.
-//! 4. **Bounds.** No reference ever covers bytes at or beyond the end of the visible ones, except the
-//!    writer's own; this is checked in release builds too.
+//! 4. **Bounds.** No reader's reference covers bytes at or beyond the end of the visible ones, and no
+//!    [`StagedBytes`] any beyond the staged ones; this is checked in release builds too.
 //! 5. **Lifetime.** The memory belongs to the chunk and is freed, or handed on, only when no `Arc` of it is
 //!    left.
 //! 6. **Initialised.** Memory starts zeroed, and bytes are never made uninitialised again.
@@ -126,7 +126,8 @@ impl Chunk {
     pub(crate) fn complete(memory: Memory, base_offset: u64, offsets: u64, bytes: usize) -> Arc<Self> {
         let mut writer = ChunkWriter::new(memory, base_offset, 0);
         writer.written = bytes.min(writer.capacity);
-        writer.publish(offsets, i64::MIN);
+        writer.stage(offsets, i64::MIN);
+        writer.publish(writer.staged());
         writer.close()
     }
 
@@ -187,7 +188,25 @@ impl fmt::Debug for Chunk {
     }
 }
 
+/// How far something has come in a chunk, at the end of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Bytes before it.
+    pub(crate) bytes: usize,
+    /// Offsets before it, from the chunk's base offset.
+    pub(crate) offsets: u64,
+    /// The largest timestamp before it; `i64::MIN` if there is none.
+    pub(crate) max_timestamp: i64,
+}
+
+impl Mark {
+    pub(crate) const START: Self = Self { bytes: 0, offsets: 0, max_timestamp: i64::MIN };
+}
+
 /// The right to append to a chunk. There is one for each chunk, from its creation until it is closed.
+///
+/// A batch is written piece by piece ([`append`](Self::append)), then staged as a whole
+/// ([`stage`](Self::stage)), and published when its topic's promise is kept ([`publish`](Self::publish)).
 #[derive(Debug)]
 pub(crate) struct ChunkWriter {
     chunk: Arc<Chunk>,
@@ -195,11 +214,10 @@ pub(crate) struct ChunkWriter {
     /// their `Arc`s.
     start: NonNull<u8>,
     capacity: usize,
-    /// End of the bytes written; those from `visible` on are still the writer's own.
+    /// End of the bytes written; those from `staged` on are a batch in the making.
     written: usize,
-    visible: usize,
-    offsets: u64,
-    max_timestamp: i64,
+    staged: Mark,
+    published: Mark,
 }
 
 // SAFETY: `start` points into the memory of `chunk`, which may be sent.
@@ -211,7 +229,7 @@ impl ChunkWriter {
         let (start, capacity) = (memory.start, memory.capacity.min(MAX_CHUNK_BYTES));
         let marks = Marks { visible: AtomicU64::new(0), max_timestamp: AtomicI64::new(i64::MIN) };
         let chunk = Arc::new(Chunk { marks: CachePadded::new(marks), memory, base_offset, base_position });
-        Self { chunk, start, capacity, written: 0, visible: 0, offsets: 0, max_timestamp: i64::MIN }
+        Self { chunk, start, capacity, written: 0, staged: Mark::START, published: Mark::START }
     }
 
     pub(crate) fn chunk(&self) -> &Arc<Chunk> {
@@ -231,43 +249,99 @@ impl ChunkWriter {
         // SAFETY: by the check, the bytes are inside the memory.
         let start = unsafe { self.start.add(self.written) };
         self.written += len;
-        // SAFETY: by 1 and 4 nobody else refers to these bytes, which are not visible yet; by 6 they are
+        // SAFETY: by 1 and 4 nobody else refers to these bytes, which are not staged yet; by 6 they are
         // initialised; the borrow of `self` keeps the chunk alive.
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
     }
 
-    /// What was appended since the last [`publish`](Self::publish).
+    /// Completes a batch: all that was appended, which takes `offsets` more offsets.
     #[inline]
-    pub(crate) fn unpublished(&self) -> &[u8] {
-        // SAFETY: `visible` is at most `written`, which is inside the memory.
-        let start = unsafe { self.start.add(self.visible) };
-        // SAFETY: by 1 these bytes are the writer's own, by 6 they are initialised, and `append` cannot
-        // be called while they are borrowed.
-        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.written - self.visible) }
+    pub(crate) fn stage(&mut self, offsets: u64, max_timestamp: i64) {
+        self.staged = Mark {
+            bytes: self.written,
+            offsets: self.staged.offsets + offsets,
+            max_timestamp: self.staged.max_timestamp.max(max_timestamp),
+        };
     }
 
-    /// Shows readers all that was appended, which takes `offsets` more offsets.
-    #[inline]
-    pub(crate) fn publish(&mut self, offsets: u64, max_timestamp: i64) {
-        self.visible = self.written;
-        self.offsets += offsets;
-        if max_timestamp > self.max_timestamp {
-            self.max_timestamp = max_timestamp;
-            self.chunk.marks.max_timestamp.store(max_timestamp, Ordering::Release);
-        }
-        self.chunk.marks.visible.store(Visible::pack(self.visible, self.offsets), Ordering::Release);
-    }
-
-    /// Forgets what was appended since the last [`publish`](Self::publish).
+    /// Forgets what was appended since the last [`stage`](Self::stage).
     pub(crate) fn discard(&mut self) {
-        self.written = self.visible;
+        self.written = self.staged.bytes;
+    }
+
+    /// The end of the batches that are complete.
+    #[inline]
+    pub(crate) fn staged(&self) -> Mark {
+        self.staged
+    }
+
+    /// The end of what readers see.
+    #[inline]
+    pub(crate) fn published(&self) -> Mark {
+        self.published
+    }
+
+    /// The bytes staged after `since`.
+    pub(crate) fn staged_since(&self, since: Mark) -> StagedBytes {
+        let start = since.bytes.min(self.staged.bytes);
+        StagedBytes { chunk: Arc::clone(&self.chunk), start, end: self.staged }
+    }
+
+    /// Shows readers what was staged before `mark`.
+    #[inline]
+    pub(crate) fn publish(&mut self, mark: Mark) {
+        assert!(mark.bytes <= self.staged.bytes, "published before it was staged");
+        if mark.bytes <= self.published.bytes {
+            return;
+        }
+        if mark.max_timestamp > self.published.max_timestamp {
+            self.chunk.marks.max_timestamp.store(mark.max_timestamp, Ordering::Release);
+        }
+        self.published = mark;
+        self.chunk.marks.visible.store(Visible::pack(mark.bytes, mark.offsets), Ordering::Release);
+    }
+
+    /// Takes back what was staged after `mark`, which was not published. The chunk takes nothing more: staged
+    /// bytes do not change, even when nobody wants them.
+    pub(crate) fn cut(&mut self, mark: Mark) {
+        assert!(mark.bytes >= self.published.bytes, "readers have seen it");
+        assert!(mark.bytes <= self.staged.bytes, "it was never staged");
+        self.staged = mark;
+        (self.written, self.capacity) = (mark.bytes, mark.bytes);
     }
 
     /// Tells readers that nothing more will come. What follows must be findable already.
     pub(crate) fn close(self) -> Arc<Chunk> {
-        let packed = Visible::pack(self.visible, self.offsets) | CLOSED_BIT;
+        let packed = Visible::pack(self.published.bytes, self.published.offsets) | CLOSED_BIT;
         self.chunk.marks.visible.store(packed, Ordering::Release);
         self.chunk
+    }
+}
+
+/// Complete batches that readers may not see yet, for whoever writes them to a file. Keeps their memory.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedBytes {
+    chunk: Arc<Chunk>,
+    start: usize,
+    end: Mark,
+}
+
+impl StagedBytes {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: by construction, the range is inside the memory.
+        let start = unsafe { self.chunk.memory.start.add(self.start) };
+        // SAFETY: by 2 and 4 these bytes are staged and do not change, by 6 they are initialised, by 5 they
+        // live as long as `self` does.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.end.bytes - self.start) }
+    }
+
+    pub(crate) fn chunk(&self) -> &Arc<Chunk> {
+        &self.chunk
+    }
+
+    /// Where they end in their chunk.
+    pub(crate) fn end(&self) -> Mark {
+        self.end
     }
 }
 
@@ -285,13 +359,16 @@ mod tests {
         let chunk = Arc::clone(writer.chunk());
         writer.append(8).copy_from_slice(b"12345678");
         assert_eq!(chunk.visible(), Visible { bytes: 0, offsets: 0, closed: false });
-        writer.publish(1, 5);
+        writer.stage(1, 5);
+        assert_eq!(chunk.visible().bytes, 0);
+        writer.publish(writer.staged());
         writer.append(8).copy_from_slice(b"hidden!!");
         assert_eq!(chunk.bytes(0..chunk.visible().bytes), b"12345678");
         assert_eq!((chunk.end_offset(), chunk.max_timestamp()), (11, 5));
         writer.discard();
         writer.append(8).copy_from_slice(b"87654321");
-        writer.publish(1, 3);
+        writer.stage(1, 3);
+        writer.publish(writer.staged());
         let chunk = writer.close();
         assert_eq!(chunk.visible(), Visible { bytes: 16, offsets: 2, closed: true });
         assert_eq!(chunk.bytes(8..16), b"87654321");
@@ -311,6 +388,30 @@ mod tests {
     #[should_panic(expected = "full")]
     fn a_chunk_does_not_overflow() {
         writer(16).append(24).fill(1);
+    }
+
+    #[test]
+    fn what_is_cut_is_never_written_over() {
+        let mut writer = writer(64);
+        writer.append(8).copy_from_slice(b"12345678");
+        writer.stage(1, 0);
+        let kept = writer.staged();
+        writer.publish(kept);
+        writer.append(8).copy_from_slice(b"not kept");
+        writer.stage(1, 0);
+        let given_out = writer.staged_since(kept);
+        writer.cut(kept);
+        assert_eq!(writer.remaining(), 0);
+        assert_eq!(given_out.bytes(), b"not kept");
+        assert_eq!(writer.close().visible(), Visible { bytes: 8, offsets: 1, closed: true });
+    }
+
+    #[test]
+    #[should_panic(expected = "before it was staged")]
+    fn a_batch_in_the_making_cannot_be_published() {
+        let mut writer = writer(64);
+        writer.append(8).fill(1);
+        writer.publish(Mark { bytes: 8, offsets: 1, max_timestamp: 0 });
     }
 
     #[test]
@@ -345,7 +446,8 @@ mod tests {
         });
         for number in 0..1_000u64 {
             writer.append(8).copy_from_slice(&number.to_le_bytes());
-            writer.publish(1, 0);
+            writer.stage(1, 0);
+            writer.publish(writer.staged());
         }
         reader.join().expect("the reader saw every frame whole");
     }

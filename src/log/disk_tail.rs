@@ -1,71 +1,94 @@
-//! The end of a log on disk: the active segment, and what is not synced yet. Touched by the holder of the
-//! partition's lock.
+//! The end of a log on disk: the active segment, and what is not synced yet. Its lock is held by whoever
+//! writes to the log's files, one at a time; batches are staged meanwhile.
 
+use super::chunk::StagedBytes;
+use super::completion::Completion;
 use super::identity::LogPlace;
 use super::recovery::Recovered;
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, WriteError};
+use super::stage::Piece;
+use super::syncer::Unsynced;
 use crate::error::{Error, Result};
-use crate::record::frame::CrcSeed;
+use crate::record::frame::Frames;
 use crate::sync::Arc;
 
 /// The end of a log on disk.
 #[derive(Debug)]
 pub(super) struct DiskTail {
     partition_id: u64,
-    crc_seed: CrcSeed,
-    segment_bytes: u64,
     active: Arc<Segment>,
     /// Where the next frame goes in the active segment.
     position: u64,
+    /// The offset of that frame.
+    end_offset: u64,
     /// Older segments that were not synced yet, oldest first.
     sealed_unsynced: Vec<Arc<Segment>>,
     /// First offset not known to be on stable storage.
     recovery_point: u64,
+    /// What was written last, if a sync is to publish it.
+    unpublished: Option<StagedBytes>,
+    /// Who waits for a sync.
+    waiting: Vec<Arc<Completion>>,
 }
 
 impl DiskTail {
     /// Goes on where recovery found the end; `None` if there is no segment.
-    pub(super) fn after(recovered: &Recovered, partition_id: u64, segment_bytes: u64) -> Option<Self> {
+    pub(super) fn after(recovered: &Recovered, partition_id: u64) -> Option<Self> {
         let (active, sealed) = recovered.segments.split_last()?;
         // A segment ends where the next one begins.
         let ends = recovered.segments.iter().skip(1).map(|next| next.base_offset());
         let unsynced = sealed.iter().zip(ends).filter(|(_, end)| *end > recovered.recovery_point);
         Some(Self {
             partition_id,
-            crc_seed: CrcSeed::new(partition_id),
-            segment_bytes,
             active: Arc::clone(active),
             position: active.readable(),
+            end_offset: recovered.end_offset,
             sealed_unsynced: unsynced.map(|(segment, _)| Arc::clone(segment)).collect(),
             recovery_point: recovered.recovery_point,
+            unpublished: None,
+            waiting: Vec::new(),
         })
-    }
-
-    pub(super) fn crc_seed(&self) -> CrcSeed {
-        self.crc_seed
     }
 
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Writes a batch through to the active segment.
-    pub(super) fn write(
-        &mut self,
-        frames: &[u8],
-        base_offset: u64,
-        max_timestamp: i64,
-    ) -> Result<(), WriteError> {
-        self.active.append(frames, self.position)?;
-        self.active.index().write().add(base_offset, self.position, max_timestamp);
-        self.position += frames.len() as u64;
+    /// The offset behind the last record in the file.
+    pub(super) fn end_offset(&self) -> u64 {
+        self.end_offset
+    }
+
+    /// Whether `piece` begins a segment that is not there yet. It is there if an earlier attempt to write
+    /// the piece ended in a panic.
+    pub(super) fn must_roll_for(&self, piece: &Piece) -> bool {
+        let is_there =
+            self.active.base_offset() == piece.base_offset && self.position == SEGMENT_HEADER_BYTES;
+        piece.starts_segment && !is_there
+    }
+
+    /// Writes to the active segment. After an error the segment is as before.
+    pub(super) fn write(&mut self, piece: &Piece) -> Result<(), WriteError> {
+        let bytes = piece.bytes.bytes();
+        self.active.append(bytes, self.position)?;
+        let mut index = self.active.index().write();
+        for frame in Frames::new(bytes) {
+            index.add(frame.offset(), self.position, frame.timestamp());
+            self.position += frame.len() as u64;
+            self.end_offset = frame.offset() + 1;
+        }
         Ok(())
     }
 
-    /// Whether the active segment would grow over its size by `bytes`; an empty one takes anything.
-    #[inline]
-    pub(super) fn is_full_for(&self, bytes: usize) -> bool {
-        self.position + bytes as u64 > self.segment_bytes && self.position > SEGMENT_HEADER_BYTES
+    /// Leaves publishing what was written to the next sync, and telling those who wait.
+    pub(super) fn leave_to_sync(&mut self, written: &StagedBytes, waiting: Vec<Arc<Completion>>) {
+        self.unpublished = Some(written.clone());
+        self.waiting.extend(waiting);
+    }
+
+    /// Whether somebody waits for a sync.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.unpublished.is_some()
     }
 
     /// Goes on in a new segment, which begins with `base_offset`.
@@ -87,22 +110,33 @@ impl DiskTail {
         Ok(segment)
     }
 
-    /// What a sync up to `end_offset` has to do, oldest segment first; `None` if nothing.
-    pub(super) fn unsynced(&self, end_offset: u64) -> Option<Vec<Arc<Segment>>> {
-        if self.recovery_point == end_offset && self.sealed_unsynced.is_empty() {
+    /// What a sync has to do; `None` if nothing. Those who wait for it go with it.
+    pub(super) fn take_unsynced(&mut self) -> Option<Unsynced> {
+        if self.recovery_point == self.end_offset && self.sealed_unsynced.is_empty() {
             return None;
         }
         let mut segments = self.sealed_unsynced.clone();
         segments.push(Arc::clone(&self.active));
-        Some(segments)
+        Some(Unsynced {
+            segments,
+            end_offset: self.end_offset,
+            unpublished: self.unpublished.take(),
+            waiting: std::mem::take(&mut self.waiting),
+        })
     }
 
-    /// Takes note that `segments` were synced, of which the last was the active one and ended at
-    /// `end_offset`. It may have grown since, and even be sealed by now: it stays to be synced.
-    pub(super) fn synced(&mut self, segments: &[Arc<Segment>], end_offset: u64) {
-        let sealed_then = &segments[..segments.len().saturating_sub(1)];
+    /// Takes note that a sync succeeded. The segment that was active then may have grown since, and even be
+    /// sealed by now: it stays to be synced.
+    pub(super) fn synced(&mut self, done: &Unsynced) {
+        let sealed_then = &done.segments[..done.segments.len().saturating_sub(1)];
         self.sealed_unsynced.retain(|sealed| !sealed_then.iter().any(|synced| Arc::ptr_eq(sealed, synced)));
-        self.recovery_point = end_offset;
+        self.recovery_point = done.end_offset;
+    }
+
+    /// Those who wait for a sync that will not be.
+    pub(super) fn give_up_waiting(&mut self) -> Vec<Arc<Completion>> {
+        self.unpublished = None;
+        std::mem::take(&mut self.waiting)
     }
 }
 

@@ -1,5 +1,7 @@
-//! How a log asks for a sync in the background: it sends its syncer to the flusher, once, when it has records
-//! that a power loss could take. The thread that does it belongs to the broker.
+//! How a log asks for work in the background: it sends its syncer to the flusher. The thread that does it
+//! belongs to the broker.
+
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -9,8 +11,11 @@ use crate::sync::Arc;
 /// What the flusher is told.
 #[derive(Debug)]
 pub(crate) enum FlushRequest {
-    /// A log has unsynced records, or left some when it was dropped.
-    Sync(Arc<Syncer>),
+    /// A log has batches that nobody else writes: to be done at once.
+    Write(Arc<Syncer>),
+    /// A log has records that a power loss could take, or left some when it was dropped: to be synced after
+    /// at most this time.
+    SyncWithin(Duration, Arc<Syncer>),
     /// The broker is being closed.
     Stop,
 }
@@ -27,9 +32,14 @@ impl FlushQueue {
         (Self { requests }, receiver)
     }
 
-    /// Asks for a sync; whether anybody listens.
-    pub(crate) fn request(&self, syncer: &Arc<Syncer>) -> bool {
-        self.requests.send(FlushRequest::Sync(Arc::clone(syncer))).is_ok()
+    /// Asks for staged batches to be written; whether anybody listens.
+    pub(super) fn write(&self, syncer: &Arc<Syncer>) -> bool {
+        self.requests.send(FlushRequest::Write(Arc::clone(syncer))).is_ok()
+    }
+
+    /// Asks for a sync within `interval`; whether anybody listens.
+    pub(super) fn sync_within(&self, interval: Duration, syncer: &Arc<Syncer>) -> bool {
+        self.requests.send(FlushRequest::SyncWithin(interval, Arc::clone(syncer))).is_ok()
     }
 
     /// Tells the flusher to end.

@@ -5,9 +5,11 @@
 //! fetch  → reader (where was I) → chunk, or view → chunk | segment (pread)
 //! ```
 
+mod append;
 #[expect(unsafe_code, reason = "shared memory with one writer and many readers; reasons stand in the file")]
 mod chunk;
 mod chunk_supply;
+mod completion;
 mod disk_tail;
 mod flush;
 mod health;
@@ -17,11 +19,14 @@ mod partition_log;
 mod reader;
 mod recovery;
 mod segment;
+mod stage;
 mod syncer;
 mod view;
 
+pub(crate) use append::Pending;
 pub(crate) use flush::{FlushQueue, FlushRequest};
 pub(crate) use identity::{LogIdentity, LogPlace};
 pub(crate) use partition_log::{ExaminedLog, PartitionLog};
 pub(crate) use reader::{Cursor, Run};
 pub use recovery::TornTail;
+pub(crate) use syncer::Syncer;

@@ -1,24 +1,35 @@
-//! The log of one partition, and its lock: the append path from offset to publication.
+//! The log of one partition: the append path, from offset to acknowledgement.
 //!
-//! Locks, in the order in which they are taken: the syncer's, then `appender`, then `view` or a segment's
-//! index. None is held while a codec runs; readers take only `view`, briefly, and not at every fetch.
+//! A batch goes through up to four steps: **staged** (it has its offsets and lies in a chunk), **written** (it
+//! is in the file), **synced**, **published** (readers see it). In memory it is published when it is staged; on
+//! disk when it is written, or under `Durability::PowerLoss` when it is synced.
+//!
+//! Locks, in the order in which they are taken: the syncer's, `tail`, `stage`, then `view` or a segment's
+//! index. `tail` is held during a write, `stage` and the others never during I/O. None is held while a codec
+//! runs; readers take only `view`, briefly, and not at every fetch.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::chunk::ChunkWriter;
-use super::chunk_supply::ChunkSupply;
+use event_listener::Event;
+
+use super::completion::{AppendFault, complete_all};
 use super::disk_tail::DiskTail;
 use super::health::{Health, Status};
 use super::identity::{LogIdentity, LogPlace};
 use super::recovery::{self, TornTail};
 use super::segment::{Segment, SegmentHeader, WriteError};
+use super::stage::{Piece, Stage};
 use super::syncer::{SyncSource, Syncer, Unsynced};
 use super::view::View;
-use crate::config::TopicSettings;
+use crate::config::{Durability, TopicSettings};
 use crate::error::{Error, Result};
-use crate::record::frame::{self, NewRecord, Stamp};
+use crate::record::frame::{CrcSeed, NewRecord};
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, CachePadded, Mutex, RwLock, Weak};
+
+/// How long records wait for others before they are synced together.
+const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How much of the end of a log on disk is kept in memory, where readers that keep up find it.
 const DISK_TAIL_BYTES: u64 = 1 << 20;
@@ -29,8 +40,10 @@ pub(crate) struct PartitionLog {
     identity: LogIdentity,
     max_record_bytes: usize,
     max_batch_bytes: usize,
+    durability: Durability,
+    segment_bytes: u64,
     /// Apart from what readers touch.
-    appender: CachePadded<Mutex<Appender>>,
+    stage: CachePadded<Mutex<Stage>>,
     view: CachePadded<RwLock<View>>,
     waiters: CachePadded<Waiters>,
     health: Health,
@@ -38,11 +51,16 @@ pub(crate) struct PartitionLog {
     disk: Option<Home>,
 }
 
-/// What a log on disk has beside its appender.
+/// What a log on disk has beside its stage.
 #[derive(Debug)]
-struct Home {
+pub(super) struct Home {
     place: LogPlace,
-    syncer: Arc<Syncer>,
+    pub(super) tail: Mutex<DiskTail>,
+    pub(super) syncer: Arc<Syncer>,
+    /// Notified when fewer bytes wait to be acknowledged.
+    pub(super) room: Event,
+    /// Why records were taken back of which nobody held a delivery any more; for the next flush.
+    unheard: Mutex<Option<Error>>,
 }
 
 /// A log on disk that can be opened.
@@ -53,24 +71,11 @@ pub(crate) struct ExaminedLog {
     examined: recovery::Examined,
 }
 
-/// What only the holder of the partition's lock touches.
-#[derive(Debug)]
-struct Appender {
-    next_offset: u64,
-    /// The chunk being filled; none before the first append.
-    writer: Option<ChunkWriter>,
-    chunks: ChunkSupply,
-    /// `None` in memory.
-    disk: Option<DiskTail>,
-    /// The flusher was told of unsynced records.
-    flush_requested: bool,
-}
-
 impl PartitionLog {
     /// An empty log that lives in memory and drops its oldest records beyond `limit` bytes.
     pub(crate) fn in_memory(identity: LogIdentity, settings: &TopicSettings) -> Arc<Self> {
         let limit = settings.memory_limit / u64::from(settings.partitions);
-        Self::assemble(identity, settings, None, View::new(0, 0, Vec::new()), limit, None)
+        Self::assemble(identity, settings, Stage::in_memory(0, limit), View::new(0, 0, Vec::new()), None)
     }
 
     /// Makes the first segment of a log in the directory of `place`, which must exist.
@@ -95,40 +100,36 @@ impl PartitionLog {
     pub(crate) fn open(log: ExaminedLog, settings: &TopicSettings) -> Result<(Arc<Self>, Option<TornTail>)> {
         let ExaminedLog { identity, place, examined } = log;
         let recovered = examined.mend(place.data_dir.storage(), &identity)?;
-        let Some(disk) = DiskTail::after(&recovered, identity.id, settings.segment_bytes) else {
+        let Some(tail) = DiskTail::after(&recovered, identity.id) else {
             let detail = "its directory holds no segment".to_owned();
             return Err(Error::Corrupt { path: place.dir, position: 0, detail });
         };
         let view = View::new(recovered.start_offset, recovered.end_offset, recovered.segments);
-        let log = Self::assemble(identity, settings, Some(disk), view, DISK_TAIL_BYTES, Some(place));
+        let seed = CrcSeed::new(identity.id);
+        let stage = Stage::on_disk(view.end_offset(), DISK_TAIL_BYTES, seed, tail.position());
+        let log = Self::assemble(identity, settings, stage, view, Some((place, tail)));
         Ok((log, recovered.torn_tail))
     }
 
     fn assemble(
         identity: LogIdentity,
         settings: &TopicSettings,
-        disk: Option<DiskTail>,
+        stage: Stage,
         view: View,
-        chunk_bytes_limit: u64,
-        place: Option<LogPlace>,
+        disk: Option<(LogPlace, DiskTail)>,
     ) -> Arc<Self> {
-        let appender = Appender {
-            next_offset: view.end_offset(),
-            writer: None,
-            chunks: ChunkSupply::new(chunk_bytes_limit),
-            disk,
-            flush_requested: false,
-        };
         Arc::new_cyclic(|this: &Weak<Self>| Self {
-            disk: place.map(|place| {
+            disk: disk.map(|(place, tail)| {
                 let storage = place.data_dir.shared_storage();
-                let syncer = Syncer::new(this.clone(), identity.clone(), storage);
-                Home { place, syncer: Arc::new(syncer) }
+                let syncer = Arc::new(Syncer::new(this.clone(), identity.clone(), storage));
+                Home { place, tail: Mutex::new(tail), syncer, room: Event::new(), unheard: Mutex::default() }
             }),
             identity,
             max_record_bytes: settings.max_record_bytes as usize,
             max_batch_bytes: settings.max_batch_bytes as usize,
-            appender: CachePadded::new(Mutex::new(appender)),
+            durability: settings.durability,
+            segment_bytes: settings.segment_bytes,
+            stage: CachePadded::new(Mutex::new(stage)),
             view: CachePadded::new(RwLock::new(view)),
             waiters: CachePadded::new(Waiters::default()),
             health: Health::default(),
@@ -183,112 +184,118 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Appends `batch`, whole or not at all, and makes it visible. Returns the offset of its first record;
-    /// the others follow. The batch must have passed [`PartitionLog::check_record`] and
-    /// [`PartitionLog::check_batch`].
-    pub(crate) fn append(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
+    pub(super) fn home(&self) -> Option<&Home> {
+        self.disk.as_ref()
+    }
+
+    pub(super) fn stage(&self) -> &Mutex<Stage> {
+        &self.stage
+    }
+
+    /// Gives a batch its offsets; the first of them.
+    #[inline]
+    pub(super) fn stage_batch(&self, stage: &mut Stage, batch: &[NewRecord<'_>]) -> Result<u64> {
+        self.health.check_appendable(&self.identity)?;
         let bytes = batch.iter().map(NewRecord::frame_bytes).sum();
-        let base_offset = {
-            let mut appender = self.appender.lock();
-            self.health.check_appendable(&self.identity)?;
-            self.make_room(&mut appender, bytes)?;
-            self.append_to_chunk(&mut appender, batch)?
-        };
-        self.waiters.notify();
-        Ok(base_offset)
+        Ok(stage.push(batch, bytes, self.segment_bytes, &self.view))
     }
 
-    fn append_to_chunk(&self, appender: &mut Appender, batch: &[NewRecord<'_>]) -> Result<u64> {
-        let Appender { next_offset, writer: Some(writer), disk, .. } = appender else {
-            unreachable!("make_room leaves a chunk to write to");
-        };
-        // What a panic of the storage may have left.
-        writer.discard();
-        let base_offset = *next_offset;
-        let crc_seed = disk.as_ref().map(DiskTail::crc_seed);
-        let mut max_timestamp = i64::MIN;
-        for (number, record) in batch.iter().enumerate() {
-            let batch_continues = number + 1 < batch.len();
-            let stamp = Stamp { offset: base_offset + number as u64, batch_continues, crc_seed };
-            frame::encode(record, &stamp, writer.append(record.frame_bytes()));
-            max_timestamp = max_timestamp.max(record.timestamp);
-        }
-        if let Some(disk) = disk
-            && let Err(error) = disk.write(writer.unpublished(), base_offset, max_timestamp)
-        {
-            writer.discard();
-            return Err(self.write_failed(error));
-        }
-        writer.publish(batch.len() as u64, max_timestamp);
-        *next_offset += batch.len() as u64;
-        self.request_flush(appender);
-        Ok(base_offset)
-    }
-
-    #[cold]
-    fn write_failed(&self, error: WriteError) -> Error {
-        match error {
-            WriteError::Undone(error) => error,
-            WriteError::NotUndone(fault) => self.fail(fault),
-        }
-    }
-
+    /// Whether what is written waits for a sync before readers see it.
     #[inline]
-    fn request_flush(&self, appender: &mut Appender) {
-        if let Some(home) = &self.disk
-            && !appender.flush_requested
-        {
-            appender.flush_requested = home.place.flush.request(&home.syncer);
-        }
+    pub(super) fn publishes_when_synced(&self) -> bool {
+        self.durability >= Durability::PowerLoss
     }
 
-    /// Leaves a chunk, and on disk a segment, with room for a batch of `bytes`.
-    #[inline]
-    fn make_room(&self, appender: &mut Appender, bytes: usize) -> Result<()> {
-        if let Some(disk) = &appender.disk
-            && disk.is_full_for(bytes)
-        {
-            self.roll(appender)?;
-            self.next_chunk(appender, bytes);
-        } else if appender.writer.as_ref().is_none_or(|writer| writer.remaining() < bytes) {
-            self.next_chunk(appender, bytes);
+    /// Writes everything staged so far to the file. After an error nothing is staged.
+    pub(super) fn write_all(&self, home: &Home, tail: &mut DiskTail) -> Result<()> {
+        let end_offset = {
+            let mut stage = self.stage.lock();
+            stage.write_requested = false;
+            stage.next_offset()
+        };
+        while tail.end_offset() < end_offset {
+            let Some(piece) = self.stage.lock().unwritten() else { break };
+            self.write_piece(home, tail, &piece)?;
         }
         Ok(())
     }
 
-    /// Goes on in a new segment.
-    #[cold]
-    fn roll(&self, appender: &mut Appender) -> Result<()> {
-        if let (Some(disk), Some(home)) = (&mut appender.disk, &self.disk) {
-            let rolled = disk.roll(&home.place, appender.next_offset);
-            let segment = rolled.map_err(|error| self.write_failed(error))?;
+    /// Writes a piece to the file and, unless that is left to a sync, publishes it and tells those who wait.
+    /// After an error nothing is staged, and whoever waited was told.
+    pub(super) fn write_piece(&self, home: &Home, tail: &mut DiskTail, piece: &Piece) -> Result<()> {
+        if let Err(error) = self.write_to_file(home, tail, piece) {
+            let error = match error {
+                WriteError::Undone(error) => error,
+                WriteError::NotUndone(fault) => self.health.fail(fault, &self.identity),
+            };
+            return Err(self.take_back(home, tail, error));
+        }
+        let waiting = {
+            let mut stage = self.stage.lock();
+            let waiting = stage.wrote(&piece.bytes);
+            if !self.publishes_when_synced() {
+                stage.publish(&piece.bytes, &self.view);
+            }
+            waiting
+        };
+        if self.publishes_when_synced() {
+            tail.leave_to_sync(&piece.bytes, waiting);
+            return Ok(());
+        }
+        self.published(home);
+        complete_all(waiting, &Ok(()));
+        Ok(())
+    }
+
+    /// Wakes those who wait for records, and those who wait for room.
+    fn published(&self, home: &Home) {
+        self.waiters.notify();
+        home.room.notify(usize::MAX);
+    }
+
+    fn write_to_file(&self, home: &Home, tail: &mut DiskTail, piece: &Piece) -> Result<(), WriteError> {
+        if tail.must_roll_for(piece) {
+            let segment = tail.roll(&home.place, piece.base_offset)?;
             self.view.write().push_segment(segment);
         }
-        Ok(())
+        tail.write(piece)
     }
 
-    /// Goes on in a new chunk: readers find it in the view before the old one is closed.
+    /// Takes back what is staged and not written, and tells those who wait for it. Returns the error.
     #[cold]
-    fn next_chunk(&self, appender: &mut Appender, bytes: usize) {
-        let memory = appender.chunks.next(bytes);
-        let position = appender.disk.as_ref().map_or(0, DiskTail::position);
-        let writer = ChunkWriter::new(memory, appender.next_offset, position);
-        {
-            let mut view = self.view.write();
-            view.push_chunk(Arc::clone(writer.chunk()));
-            while appender.chunks.is_over_limit() {
-                let Some(oldest) = view.pop_chunk() else { break };
-                appender.chunks.retire(oldest);
-            }
+    fn take_back(&self, home: &Home, tail: &DiskTail, error: Error) -> Error {
+        let waiting = self.stage.lock().drop_unwritten(tail.position());
+        // A completion that nobody else holds belongs to deliveries that were detached.
+        if waiting.iter().any(|completion| Arc::strong_count(completion) == 1) {
+            home.unheard.lock().get_or_insert_with(|| error.duplicate());
         }
-        if let Some(full) = appender.writer.replace(writer) {
-            drop(full.close());
+        let fault = AppendFault::NotAppended(Arc::new(error.duplicate()));
+        complete_all(waiting, &Err(fault));
+        home.room.notify(usize::MAX);
+        error
+    }
+
+    /// Asks the flusher to write what is staged, once until it does.
+    pub(super) fn request_write(&self, home: &Home, stage: &mut Stage) {
+        if !stage.write_requested {
+            stage.write_requested = home.place.flush.write(&home.syncer);
         }
     }
 
-    /// Makes everything appended so far survive a power loss. Nothing to do in memory.
+    /// Asks the flusher for a sync within the topic's interval, once until it is done.
+    #[inline]
+    pub(super) fn request_sync(&self, home: &Home, stage: &mut Stage) {
+        if !stage.sync_requested {
+            stage.sync_requested = home.place.flush.sync_within(SYNC_INTERVAL, &home.syncer);
+        }
+    }
+
+    /// Makes everything appended so far survive a power loss. Nothing to do in memory. Also answers for
+    /// records that were taken back when nobody waited for them any more.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.disk.as_ref().map_or(Ok(()), |home| home.syncer.sync())
+        let Some(home) = &self.disk else { return Ok(()) };
+        home.syncer.sync()?;
+        home.unheard.lock().take().map_or(Ok(()), Err)
     }
 
     /// Ends appends and fetches, for good, and makes everything durable.
@@ -301,14 +308,25 @@ impl PartitionLog {
     /// Ends appends and fetches: the topic is gone.
     pub(crate) fn delete(&self) {
         self.end(Status::Deleted);
+        if let Some(home) = &self.disk {
+            let mut tail = home.tail.lock();
+            let mut waiting = self.stage.lock().drop_unwritten(tail.position());
+            waiting.extend(tail.give_up_waiting());
+            let error = Error::TopicDeleted { topic: self.identity.topic.to_string() };
+            complete_all(waiting, &Err(AppendFault::NotAppended(Arc::new(error))));
+            home.room.notify(usize::MAX);
+        }
     }
 
     fn end(&self, status: Status) {
         {
-            let _no_append_under_way = self.appender.lock();
+            let _no_append_under_way = self.stage.lock();
             self.health.end(status);
         }
         self.waiters.notify_all();
+        if let Some(home) = &self.disk {
+            home.room.notify(usize::MAX);
+        }
     }
 
     /// Whether records can be read.
@@ -316,47 +334,63 @@ impl PartitionLog {
     pub(crate) fn check_readable(&self) -> Result<()> {
         self.health.check_readable(&self.identity)
     }
-
-    fn fail(&self, fault: String) -> Error {
-        self.health.fail(fault, &self.identity)
-    }
 }
 
 impl SyncSource for PartitionLog {
+    fn write_staged(&self) -> Result<()> {
+        let Some(home) = &self.disk else { return Ok(()) };
+        self.write_all(home, &mut home.tail.lock())
+    }
+
+    fn is_sync_awaited(&self) -> bool {
+        self.disk.as_ref().is_some_and(|home| home.tail.lock().is_awaited())
+    }
+
     fn take_unsynced(&self) -> Option<Unsynced> {
-        self.appender.lock().take_unsynced()
+        let mut tail = self.disk.as_ref()?.tail.lock();
+        self.stage.lock().sync_requested = false;
+        tail.take_unsynced()
     }
 
     fn synced(&self, done: &Unsynced) {
-        if let Some(disk) = &mut self.appender.lock().disk {
-            disk.synced(&done.segments, done.end_offset);
+        let Some(home) = &self.disk else { return };
+        home.tail.lock().synced(done);
+        if let Some(end) = &done.unpublished {
+            self.stage.lock().publish(end, &self.view);
+            self.published(home);
         }
     }
 
     fn fail(&self, fault: String) {
-        self.health.fail(fault, &self.identity);
+        let Some(home) = &self.disk else { return };
+        let mut tail = home.tail.lock();
+        let error = self.health.fail(fault.clone(), &self.identity);
+        complete_all(tail.give_up_waiting(), &Err(AppendFault::Unknown(fault)));
+        drop(self.take_back(home, &tail, error));
     }
 }
 
 impl Drop for PartitionLog {
-    /// Dropping does not block: what is not synced yet is left to the flusher, which outlives the log. By
-    /// then another broker may own the directory; syncing its files does no harm.
+    /// Dropping writes, which does not block for long, but does not sync: that is left to the flusher, which
+    /// outlives the log. By then another broker may own the directory; syncing its files does no harm.
     fn drop(&mut self) {
         let Some(home) = &self.disk else { return };
         if self.health.check_readable(&self.identity).is_err() {
             return;
         }
-        if let Some(unsynced) = self.appender.get_mut().take_unsynced() {
+        let mut tail = home.tail.lock();
+        // Those who wait for what cannot be written are told.
+        drop(self.write_all(home, &mut tail));
+        let is_awaited = tail.is_awaited();
+        if let Some(unsynced) = tail.take_unsynced() {
             home.syncer.leave(unsynced);
-            home.place.flush.request(&home.syncer);
+            let flush = &home.place.flush;
+            // If nobody listens, the broker was closed, and has synced everything.
+            let _asked = if is_awaited {
+                flush.write(&home.syncer)
+            } else {
+                flush.sync_within(SYNC_INTERVAL, &home.syncer)
+            };
         }
-    }
-}
-
-impl Appender {
-    fn take_unsynced(&mut self) -> Option<Unsynced> {
-        self.flush_requested = false;
-        let segments = self.disk.as_ref()?.unsynced(self.next_offset)?;
-        Some(Unsynced { segments, end_offset: self.next_offset })
     }
 }

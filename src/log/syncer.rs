@@ -1,6 +1,8 @@
 //! Syncing a log: one sync at a time, and none after one that failed. Lives apart from the log, so that the
 //! flusher, in the middle of a sync, keeps neither the log nor its directory in use.
 
+use super::chunk::StagedBytes;
+use super::completion::{AppendFault, Completion, complete_all};
 use super::identity::LogIdentity;
 use super::segment::Segment;
 use crate::error::{Error, Result};
@@ -14,11 +16,35 @@ pub(super) struct Unsynced {
     pub(super) segments: Vec<Arc<Segment>>,
     /// The end of the log: what is safe when all of them are synced.
     pub(super) end_offset: u64,
+    /// Up to where readers may see the log then, if they do not yet.
+    pub(super) unpublished: Option<StagedBytes>,
+    /// Who waits for it.
+    pub(super) waiting: Vec<Arc<Completion>>,
+}
+
+impl Unsynced {
+    fn complete(&mut self, outcome: &Result<(), AppendFault>) {
+        complete_all(std::mem::take(&mut self.waiting), outcome);
+    }
+}
+
+impl Drop for Unsynced {
+    /// Nobody waits for ever, even if the storage panicked.
+    fn drop(&mut self) {
+        self.complete(&Err(AppendFault::Unknown("its sync was broken off".to_owned())));
+    }
 }
 
 /// A log, as far as syncing needs it.
 pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
-    /// What is not synced yet.
+    /// Writes what is staged to the file. What could not be written was taken back, and those who wait for
+    /// it were told.
+    fn write_staged(&self) -> Result<()>;
+
+    /// Whether somebody waits for a sync.
+    fn is_sync_awaited(&self) -> bool;
+
+    /// What is written and not synced yet.
     fn take_unsynced(&self) -> Option<Unsynced>;
 
     /// Takes note of a sync that succeeded.
@@ -46,27 +72,73 @@ impl Syncer {
         Self { log, identity, storage, left: Mutex::default(), fault: Mutex::default() }
     }
 
+    pub(super) fn identity(&self) -> &LogIdentity {
+        &self.identity
+    }
+
     /// Makes everything appended so far survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
-        let mut known_fault = self.fault.lock();
-        if let Some(fault) = &*known_fault {
-            return Err(self.failed(fault));
-        }
-        let unsynced = self.log.upgrade().and_then(|log| log.take_unsynced());
-        let Some(unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
-        let outcome = unsynced.segments.iter().try_for_each(|segment| segment.sync(self.storage.as_ref()));
-        match (outcome, self.log.upgrade()) {
-            (Ok(()), Some(log)) => log.synced(&unsynced),
-            (Ok(()), None) => {}
-            (Err(error), log) => {
-                let fault = known_fault.insert(error.to_string());
-                if let Some(log) = log {
-                    log.fail(fault.clone());
-                }
-                return Err(self.failed(fault));
-            }
+        self.sync_holding(&mut self.fault.lock())
+    }
+
+    /// Writes what is staged, and syncs it if somebody waits for that.
+    pub(crate) fn write(&self) -> Result<()> {
+        let Some(log) = self.log.upgrade() else { return self.sync() };
+        log.write_staged()?;
+        if log.is_sync_awaited() {
+            drop(log);
+            self.sync()?;
         }
         Ok(())
+    }
+
+    /// Writes, and syncs if that is promised, until the outcome is there. Of many who wait, the first one
+    /// works for all.
+    pub(super) fn work_for(&self, completion: &Completion) {
+        // How it goes is told through the completion.
+        if let Some(log) = self.log.upgrade() {
+            drop(log.write_staged());
+        }
+        if !completion.is_complete() {
+            let mut known_fault = self.fault.lock();
+            if !completion.is_complete() {
+                drop(self.sync_holding(&mut known_fault));
+            }
+        }
+    }
+
+    /// The work on the log ended in a panic: nobody is to wait for what it was about to do.
+    pub(crate) fn give_up(&self, fault: &str) {
+        if let Some(log) = self.log.upgrade() {
+            log.fail(fault.to_owned());
+        }
+    }
+
+    fn sync_holding(&self, known_fault: &mut Option<String>) -> Result<()> {
+        if let Some(fault) = known_fault {
+            return Err(self.failed(fault));
+        }
+        let unsynced = self.log.upgrade().and_then(|log| {
+            // What cannot be written is not there to be synced; who sent it is told.
+            drop(log.write_staged());
+            log.take_unsynced()
+        });
+        let Some(mut unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
+        let outcome = unsynced.segments.iter().try_for_each(|segment| segment.sync(self.storage.as_ref()));
+        let log = self.log.upgrade();
+        let Err(error) = outcome else {
+            if let Some(log) = log {
+                log.synced(&unsynced);
+            }
+            unsynced.complete(&Ok(()));
+            return Ok(());
+        };
+        let fault = known_fault.insert(error.to_string());
+        unsynced.complete(&Err(AppendFault::Unknown(fault.clone())));
+        if let Some(log) = log {
+            log.fail(fault.clone());
+        }
+        Err(self.failed(fault))
     }
 
     /// Takes what a log that is being dropped has not synced.

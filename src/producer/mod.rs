@@ -1,13 +1,17 @@
 //! Sending: a typed key and value become bytes, a partition is chosen, and its log takes them.
 
+mod delivery;
 mod partitioner;
 mod record_builder;
+mod send_future;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+pub use delivery::Delivery;
 pub use record_builder::RecordBuilder;
+pub use send_future::SendFuture;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{CodecError, Error, RecordPart, Result};

@@ -194,7 +194,7 @@ impl Catalog {
 
     fn checked(&self, name: &str, config: &TopicConfig) -> Result<TopicSettings> {
         check_user_topic_name(name)?;
-        let best = if self.home.is_some() { Durability::ProcessCrash } else { Durability::Memory };
+        let best = if self.home.is_some() { Durability::PowerLoss } else { Durability::Memory };
         config.settings(self.default_durability, best)
     }
 

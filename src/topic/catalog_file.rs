@@ -46,8 +46,11 @@ pub(super) struct TopicEntry {
 
 const STATES: [(TopicState, &str); 3] =
     [(TopicState::Creating, "creating"), (TopicState::Live, "live"), (TopicState::Deleting, "deleting")];
-const DURABILITIES: [(Durability, &str); 2] =
-    [(Durability::Memory, "memory"), (Durability::ProcessCrash, "process-crash")];
+const DURABILITIES: [(Durability, &str); 3] = [
+    (Durability::Memory, "memory"),
+    (Durability::ProcessCrash, "process-crash"),
+    (Durability::PowerLoss, "power-loss"),
+];
 
 fn word_of<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
     words.iter().find(|(known, _)| known == value).map_or("", |(_, word)| word)

@@ -1,0 +1,129 @@
+//! Appending: `append` blocks until a batch is as durable as its topic promises; `enqueue` does not, and
+//! hands out what is needed to wait for it.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use event_listener::EventListener;
+
+use super::completion::Completion;
+use super::partition_log::{Home, PartitionLog};
+use super::syncer::Syncer;
+use crate::error::{Error, Result};
+use crate::record::frame::NewRecord;
+use crate::sync::Arc;
+
+/// How much of a partition may be enqueued and not yet acknowledged: what is not in the file, or not synced,
+/// takes memory.
+const MAX_PENDING_BYTES: usize = 64 << 20;
+
+/// A batch that was enqueued.
+#[derive(Debug)]
+pub(crate) struct Enqueued {
+    /// The offset that its first record gets if all goes well.
+    pub(crate) base_offset: u64,
+    /// `None`: it is acknowledged already.
+    pub(crate) pending: Option<Pending>,
+}
+
+/// The way to the outcome of a batch.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    completion: Arc<Completion>,
+    /// Knows the log weakly: who keeps a delivery does not keep the directory in use.
+    syncer: Arc<Syncer>,
+}
+
+impl PartitionLog {
+    /// Appends `batch`, whole or not at all, and returns when it is as durable as the topic promises and
+    /// visible: the offset of its first record; the others follow. The batch must have passed
+    /// [`PartitionLog::check_record`] and [`PartitionLog::check_batch`].
+    pub(crate) fn append(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
+        let base_offset = match self.home() {
+            None => self.stage_batch(&mut self.stage().lock(), batch)?,
+            Some(home) => return self.append_to_disk(home, batch),
+        };
+        self.waiters().notify();
+        Ok(base_offset)
+    }
+
+    fn append_to_disk(&self, home: &Home, batch: &[NewRecord<'_>]) -> Result<u64> {
+        let mut stage = self.stage().lock();
+        let alone = stage.is_written() && !self.publishes_when_synced();
+        let base_offset = self.stage_batch(&mut stage, batch)?;
+        if alone
+            && let Some(mut tail) = home.tail.try_lock()
+            && let Some(piece) = stage.unwritten()
+        {
+            // Nobody else has anything to write: no need to agree with others on who does it.
+            self.request_sync(home, &mut stage);
+            drop(stage);
+            return self.write_piece(home, &mut tail, &piece).map(|()| base_offset);
+        }
+        let completion = stage.completion();
+        self.request_sync(home, &mut stage);
+        drop(stage);
+        Pending { completion, syncer: Arc::clone(&home.syncer) }.wait(base_offset)?;
+        Ok(base_offset)
+    }
+
+    /// Appends `batch`, whole or not at all, without waiting and without I/O: the flusher writes it, and
+    /// syncs it if that is promised.
+    pub(crate) fn enqueue(&self, batch: &[NewRecord<'_>]) -> Result<Enqueued> {
+        let Some(home) = self.home() else {
+            return self.append(batch).map(|base_offset| Enqueued { base_offset, pending: None });
+        };
+        let mut stage = self.stage().lock();
+        let pending_bytes = stage.unpublished_bytes();
+        if pending_bytes > MAX_PENDING_BYTES {
+            let partition = self.identity().topic_partition();
+            return Err(Error::TopicFull { partition, pending_bytes, max: MAX_PENDING_BYTES });
+        }
+        let base_offset = self.stage_batch(&mut stage, batch)?;
+        let completion = stage.completion();
+        self.request_write(home, &mut stage);
+        self.request_sync(home, &mut stage);
+        let pending = Pending { completion, syncer: Arc::clone(&home.syncer) };
+        Ok(Enqueued { base_offset, pending: Some(pending) })
+    }
+}
+
+impl PartitionLog {
+    /// Notified when something that was enqueued is acknowledged or given up.
+    pub(crate) fn listen_for_room(&self) -> EventListener {
+        match self.home() {
+            Some(home) => home.room.listen(),
+            // In memory there is always room: nobody waits for it.
+            None => event_listener::Event::<()>::new().listen(),
+        }
+    }
+}
+
+impl Pending {
+    /// What became of the record at `offset`; `None` while that is open.
+    pub(crate) fn outcome(&self, offset: u64) -> Option<Result<()>> {
+        self.completion.outcome(&|| self.syncer.identity().topic_partition(), offset)
+    }
+
+    /// Blocks until it is decided. Writes and syncs on this thread rather than wait for the flusher.
+    pub(crate) fn wait(&self, offset: u64) -> Result<()> {
+        loop {
+            if let Some(outcome) = self.outcome(offset) {
+                return outcome;
+            }
+            self.syncer.work_for(&self.completion);
+            // Still open if the log is being dropped: what it leaves is the flusher's.
+            self.completion.wait();
+        }
+    }
+
+    /// Blocks until it is decided or the time has come.
+    pub(crate) fn wait_until(&self, deadline: Instant) {
+        self.completion.wait_until(deadline);
+    }
+
+    /// Ready when it is decided.
+    pub(crate) fn poll(&self, listener: &mut Option<EventListener>, context: &mut Context<'_>) -> Poll<()> {
+        self.completion.poll(listener, context)
+    }
+}

@@ -1,0 +1,256 @@
+//! The end of a log as it is in memory: batches get their offsets here and are laid into chunks, before they
+//! are written to a file and shown to readers. Nothing in this file does I/O; all of it is touched only by
+//! the holder of the partition's lock.
+
+use super::chunk::{ChunkWriter, Mark, StagedBytes};
+use super::chunk_supply::ChunkSupply;
+use super::completion::Completion;
+use super::segment::SEGMENT_HEADER_BYTES;
+use super::view::View;
+use crate::record::frame::{self, CrcSeed, NewRecord, Stamp};
+use crate::sync::{Arc, RwLock};
+
+/// The chunks that are not finished, and where the next batch goes.
+#[derive(Debug)]
+pub(super) struct Stage {
+    next_offset: u64,
+    /// Oldest first; the last one is being filled. The first one is in the view; each of the others gets
+    /// there when everything before it has been published.
+    chunks: Vec<StagedChunk>,
+    supply: ChunkSupply,
+    /// `None` in memory.
+    plan: Option<Plan>,
+    /// Bytes that readers do not see yet.
+    unpublished_bytes: usize,
+    /// The flusher was asked for a sync within its interval.
+    pub(super) sync_requested: bool,
+    /// The flusher was asked to write at once.
+    pub(super) write_requested: bool,
+}
+
+/// Where on disk the next batch will be.
+#[derive(Debug)]
+struct Plan {
+    crc_seed: CrcSeed,
+    /// In the active segment, or in the one that will be.
+    position: u64,
+}
+
+#[derive(Debug)]
+struct StagedChunk {
+    writer: ChunkWriter,
+    /// A new segment begins with it.
+    starts_segment: bool,
+    /// How much of it is in the file.
+    written: Mark,
+    /// Of the batches that nobody has begun to write.
+    open: Option<Arc<Completion>>,
+    /// Of the batches that are being written. More than one if an attempt ended in a panic.
+    writing: Vec<Arc<Completion>>,
+}
+
+/// Consecutive staged batches of one chunk, to be written.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) bytes: StagedBytes,
+    /// The offset of the first record.
+    pub(super) base_offset: u64,
+    /// Whether a new segment begins with it.
+    pub(super) starts_segment: bool,
+}
+
+impl Stage {
+    /// In memory.
+    pub(super) fn in_memory(next_offset: u64, limit: u64) -> Self {
+        Self {
+            next_offset,
+            chunks: Vec::new(),
+            supply: ChunkSupply::new(limit),
+            plan: None,
+            unpublished_bytes: 0,
+            sync_requested: false,
+            write_requested: false,
+        }
+    }
+
+    /// In front of a file that ends at `position`.
+    pub(super) fn on_disk(next_offset: u64, limit: u64, crc_seed: CrcSeed, position: u64) -> Self {
+        Self { plan: Some(Plan { crc_seed, position }), ..Self::in_memory(next_offset, limit) }
+    }
+
+    pub(super) fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    pub(super) fn unpublished_bytes(&self) -> usize {
+        self.unpublished_bytes
+    }
+
+    /// Lays a batch behind the others; the offset of its first record. In memory it is published at once.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        batch: &[NewRecord<'_>],
+        bytes: usize,
+        segment_bytes: u64,
+        view: &RwLock<View>,
+    ) -> u64 {
+        self.make_room(bytes, segment_bytes, view);
+        let Some(StagedChunk { writer, .. }) = self.chunks.last_mut() else {
+            unreachable!("make_room leaves a chunk to write to");
+        };
+        // What a panic may have left.
+        writer.discard();
+        let base_offset = self.next_offset;
+        let crc_seed = self.plan.as_ref().map(|plan| plan.crc_seed);
+        let mut max_timestamp = i64::MIN;
+        for (number, record) in batch.iter().enumerate() {
+            let batch_continues = number + 1 < batch.len();
+            let stamp = Stamp { offset: base_offset + number as u64, batch_continues, crc_seed };
+            frame::encode(record, &stamp, writer.append(record.frame_bytes()));
+            max_timestamp = max_timestamp.max(record.timestamp);
+        }
+        writer.stage(batch.len() as u64, max_timestamp);
+        self.next_offset += batch.len() as u64;
+        match &mut self.plan {
+            None => writer.publish(writer.staged()),
+            Some(plan) => {
+                plan.position += bytes as u64;
+                self.unpublished_bytes += bytes;
+            }
+        }
+        base_offset
+    }
+
+    /// Leaves a chunk with room for a batch of `bytes`.
+    #[inline]
+    fn make_room(&mut self, bytes: usize, segment_bytes: u64, view: &RwLock<View>) {
+        let mut starts_segment = false;
+        if let Some(plan) = &mut self.plan {
+            // An empty segment takes anything.
+            starts_segment =
+                plan.position + bytes as u64 > segment_bytes && plan.position > SEGMENT_HEADER_BYTES;
+            if starts_segment {
+                plan.position = SEGMENT_HEADER_BYTES;
+            }
+        }
+        if starts_segment || self.chunks.last().is_none_or(|chunk| chunk.writer.remaining() < bytes) {
+            self.next_chunk(bytes, starts_segment, view);
+        }
+    }
+
+    #[cold]
+    fn next_chunk(&mut self, bytes: usize, starts_segment: bool, view: &RwLock<View>) {
+        let position = self.plan.as_ref().map_or(0, |plan| plan.position);
+        let writer = ChunkWriter::new(self.supply.next(bytes), self.next_offset, position);
+        if self.chunks.is_empty() {
+            install(&writer, &mut self.supply, view);
+        }
+        let (open, writing) = (None, Vec::new());
+        self.chunks.push(StagedChunk { writer, starts_segment, written: Mark::START, open, writing });
+        self.finish_published(view);
+    }
+
+    /// Closes the chunks that are published whole; what follows them is in the view first.
+    fn finish_published(&mut self, view: &RwLock<View>) {
+        while let [first, next, ..] = self.chunks.as_slice()
+            && first.writer.published() == first.writer.staged()
+        {
+            install(&next.writer, &mut self.supply, view);
+            drop(self.chunks.remove(0).writer.close());
+        }
+    }
+
+    /// Whether everything staged is in the file.
+    pub(super) fn is_written(&self) -> bool {
+        self.chunks.last().is_none_or(|last| last.written == last.writer.staged())
+    }
+
+    /// The completion of the batch that was pushed last. It must not have been taken to be written yet.
+    pub(super) fn completion(&mut self) -> Arc<Completion> {
+        match self.chunks.last_mut() {
+            Some(chunk) => Arc::clone(chunk.open.get_or_insert_default()),
+            None => Arc::default(),
+        }
+    }
+
+    /// The oldest batches that are not in the file yet, as many as lie together. Taken by one at a time, who
+    /// says with [`wrote`](Self::wrote) or [`drop_unwritten`](Self::drop_unwritten) how it went.
+    pub(super) fn unwritten(&mut self) -> Option<Piece> {
+        let is_behind = |chunk: &&mut StagedChunk| chunk.written != chunk.writer.staged();
+        let chunk = self.chunks.iter_mut().find(is_behind)?;
+        chunk.writing.extend(chunk.open.take());
+        let writer = &chunk.writer;
+        Some(Piece {
+            bytes: writer.staged_since(chunk.written),
+            base_offset: writer.chunk().base_offset() + chunk.written.offsets,
+            starts_segment: chunk.starts_segment && chunk.written == Mark::START,
+        })
+    }
+
+    /// Takes note that everything up to the end of `written` is in the file. Returns who waits for that.
+    pub(super) fn wrote(&mut self, written: &StagedBytes) -> Vec<Arc<Completion>> {
+        match self.chunk_of(written) {
+            Some(number) => {
+                self.chunks[number].written = written.end();
+                std::mem::take(&mut self.chunks[number].writing)
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Shows readers everything up to the end of `written`, which is in the file.
+    pub(super) fn publish(&mut self, written: &StagedBytes, view: &RwLock<View>) {
+        // A chunk that is not here any more is published whole.
+        let Some(number) = self.chunk_of(written) else { return };
+        for (other, chunk) in self.chunks[..=number].iter_mut().enumerate() {
+            let before = chunk.writer.published().bytes;
+            let mark = if other == number { written.end() } else { chunk.writer.staged() };
+            chunk.writer.publish(mark);
+            self.unpublished_bytes -= chunk.writer.published().bytes - before;
+        }
+        self.finish_published(view);
+    }
+
+    fn chunk_of(&self, staged: &StagedBytes) -> Option<usize> {
+        self.chunks.iter().position(|chunk| Arc::ptr_eq(chunk.writer.chunk(), staged.chunk()))
+    }
+
+    /// Takes back everything that is not in the file, which ends at `position`; its offsets are given again.
+    /// Returns who waited for it.
+    pub(super) fn drop_unwritten(&mut self, position: u64) -> Vec<Arc<Completion>> {
+        let is_behind = |chunk: &StagedChunk| chunk.written != chunk.writer.staged();
+        let Some(first) = self.chunks.iter().position(is_behind) else { return Vec::new() };
+        let mut waiting = Vec::new();
+        for chunk in &mut self.chunks[first..] {
+            waiting.append(&mut chunk.writing);
+            waiting.extend(chunk.open.take());
+        }
+        // The first chunk of all is in the view and stays, even if it is empty.
+        let keep = if self.chunks[first].written == Mark::START { first.max(1) } else { first + 1 };
+        for chunk in self.chunks.drain(keep..) {
+            self.supply.retire(chunk.writer.close());
+        }
+        if let Some(last) = self.chunks.last_mut() {
+            // It takes nothing more: its place in the file may not be where the file goes on.
+            last.writer.cut(last.written);
+            self.next_offset = last.writer.chunk().base_offset() + last.written.offsets;
+        }
+        if let Some(plan) = &mut self.plan {
+            plan.position = position;
+        }
+        let unpublished = |chunk: &StagedChunk| chunk.writer.staged().bytes - chunk.writer.published().bytes;
+        self.unpublished_bytes = self.chunks.iter().map(unpublished).sum();
+        waiting
+    }
+}
+
+/// Puts a chunk into the view, and takes out of it what is too much.
+fn install(writer: &ChunkWriter, supply: &mut ChunkSupply, view: &RwLock<View>) {
+    let mut view = view.write();
+    view.push_chunk(Arc::clone(writer.chunk()));
+    while supply.is_over_limit() {
+        let Some(oldest) = view.pop_chunk() else { break };
+        supply.retire(oldest);
+    }
+}
