@@ -40,5 +40,5 @@ pub use log::TornTail;
 pub use producer::{Delivery, Producer, RecordBuilder, SendFuture};
 #[cfg(feature = "json")]
 pub use record::codec::Json;
-pub use record::codec::{Codec, Raw};
+pub use record::codec::{Codec, Raw, Scratch};
 pub use record::headers::{Header, Headers};

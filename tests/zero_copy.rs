@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use ottla::{Broker, Codec, CodecError, Consumer, Producer, Raw, Record, TopicConfig};
+use ottla::{Broker, Codec, CodecError, Consumer, Producer, Raw, Record, Scratch, TopicConfig};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -293,6 +293,14 @@ fn a_small_send_into_a_log_at_its_bound_allocates_next_to_nothing() {
     send();
     let ((), count) = allocated(send);
     assert!(count < 500_000, "{count} bytes for 50,000 records: memory is used again");
+
+    let numbers = broker.producer::<u64, u128>("t").expect("it exists");
+    let ((), count) = allocated(|| {
+        for number in 0..50_000 {
+            numbers.send(number, u128::MAX).expect("sends");
+        }
+    });
+    assert!(count < 500_000, "{count} bytes for 50,000 records: small encodings are not allocated");
 }
 
 /// Text, which the codec has to write.
@@ -302,7 +310,7 @@ impl Codec for Shown {
     type Input<'a> = u64;
     type View<'a> = u64;
 
-    fn encode<'s, 'i: 's>(input: u64, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
+    fn encode<'s, 'i: 's>(input: u64, scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
         use std::io::Write;
         write!(scratch, "{input:060000}").map_err(CodecError::new)?;
         Ok(Some(scratch))

@@ -16,7 +16,7 @@ pub use send_future::SendFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{CodecError, Error, RecordPart, Result};
 use crate::ids::RecordMetadata;
-use crate::record::codec::Codec;
+use crate::record::codec::{Codec, Scratch};
 use crate::record::frame::NewRecord;
 use crate::sync::{Arc, CachePadded};
 use crate::topic::Topic;
@@ -74,8 +74,7 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// not in the log.
     #[inline]
     pub fn send(&self, key: K::Input<'_>, value: V::Input<'_>) -> Result<RecordMetadata> {
-        // Unallocated unless the codec writes to them.
-        let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
+        let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
         let key = self.encoded(RecordPart::Key, K::encode(key, &mut key_scratch))?;
         let value = self.encoded(RecordPart::Value, V::encode(value, &mut value_scratch))?;
         let timestamp = self.clock.now().as_millis();
@@ -106,7 +105,7 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     ) -> Result<Vec<RecordMetadata>> {
         let inputs: Vec<_> = records.into_iter().collect();
         // Each input has scratches of its own, which stay unallocated where the codec needs none.
-        let mut scratches: Vec<[Vec<u8>; 2]> =
+        let mut scratches: Vec<[Scratch; 2]> =
             std::iter::repeat_with(Default::default).take(inputs.len()).collect();
         let timestamp = self.clock.now().as_millis();
         let mut batches = Batches::new(&self.topic, inputs.len());

@@ -6,7 +6,7 @@ use super::Producer;
 use crate::clock::Timestamp;
 use crate::error::{Error, RecordPart, Result};
 use crate::ids::RecordMetadata;
-use crate::record::codec::Codec;
+use crate::record::codec::{Codec, Scratch};
 use crate::record::frame::NewRecord;
 use crate::record::headers::{Header, MAX_HEADER_NAME_BYTES, MAX_HEADERS};
 
@@ -70,7 +70,7 @@ impl<'a, K: Codec, V: Codec> RecordBuilder<'a, K, V> {
         self.check()?;
         let Self { producer, key, value, headers, partition, timestamp } = self;
         let timestamp = timestamp.unwrap_or_else(|| producer.clock.now()).as_millis();
-        let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
+        let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
         let key = key.map_or(Ok(None), |key| K::encode(key, &mut key_scratch));
         let value = value.map_or(Ok(None), |value| V::encode(value, &mut value_scratch));
         let key = producer.encoded(RecordPart::Key, key)?;

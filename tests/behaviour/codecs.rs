@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ottla::{Broker, Codec, CodecError, Error, Producer, Raw, RecordPart, TopicConfig};
+use ottla::{Broker, Codec, CodecError, Error, Producer, Raw, RecordPart, Scratch, TopicConfig};
 
 use crate::support::*;
 
@@ -102,7 +102,7 @@ impl Codec for Even {
     type Input<'a> = u8;
     type View<'a> = u8;
 
-    fn encode<'s, 'i: 's>(input: u8, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
+    fn encode<'s, 'i: 's>(input: u8, scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
         scratch.push(input);
         if input.is_multiple_of(2) { Ok(Some(scratch)) } else { Err(CodecError::new("it is odd")) }
     }
@@ -153,7 +153,7 @@ impl Codec for Fragile {
     type Input<'a> = &'a str;
     type View<'a> = &'a str;
 
-    fn encode<'s, 'i: 's>(input: &'i str, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
+    fn encode<'s, 'i: 's>(input: &'i str, scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
         scratch.extend_from_slice(&input.as_bytes()[..input.len() / 2]);
         assert_ne!(input, "panic", "a bug of the codec");
         scratch.extend_from_slice(&input.as_bytes()[input.len() / 2..]);
@@ -227,7 +227,7 @@ impl Codec for Audited {
     type Input<'a> = &'a str;
     type View<'a> = &'a str;
 
-    fn encode<'s, 'i: 's>(input: &'i str, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
+    fn encode<'s, 'i: 's>(input: &'i str, scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
         scratch.extend_from_slice(b"audited ");
         AUDIT.with_borrow(|audit| {
             let audit = audit.as_ref().ok_or_else(|| CodecError::new("no audit"))?;

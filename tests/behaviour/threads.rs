@@ -22,7 +22,7 @@ fn handles_can_be_shared_or_sent_as_documented() {
 
         fn encode<'s, 'i: 's>(
             input: std::rc::Rc<str>,
-            scratch: &'s mut Vec<u8>,
+            scratch: &'s mut ottla::Scratch,
         ) -> Result<Option<&'s [u8]>, ottla::CodecError> {
             scratch.extend_from_slice(input.as_bytes());
             Ok(Some(scratch))

@@ -1,6 +1,6 @@
 //! The codecs that need no conversion: text, bytes, nothing, and what may be null.
 
-use super::Codec;
+use super::{Codec, Scratch};
 use crate::error::CodecError;
 
 /// Bytes as they are: takes and yields `&[u8]`.
@@ -14,7 +14,7 @@ impl Codec for Raw {
     #[inline]
     fn encode<'s, 'i: 's>(
         input: &'i [u8],
-        _scratch: &'s mut Vec<u8>,
+        _scratch: &'s mut Scratch,
     ) -> Result<Option<&'s [u8]>, CodecError> {
         Ok(Some(input))
     }
@@ -30,7 +30,7 @@ impl Codec for String {
     type View<'a> = &'a str;
 
     #[inline]
-    fn encode<'s, 'i: 's>(input: &'i str, _scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
+    fn encode<'s, 'i: 's>(input: &'i str, _scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
         Ok(Some(input.as_bytes()))
     }
 
@@ -45,7 +45,7 @@ impl Codec for () {
     type View<'a> = ();
 
     #[inline]
-    fn encode<'s, 'i: 's>((): (), _scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
+    fn encode<'s, 'i: 's>((): (), _scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
         Ok(None)
     }
 
@@ -62,7 +62,7 @@ impl<C: Codec> Codec for Option<C> {
     #[inline]
     fn encode<'s, 'i: 's>(
         input: Self::Input<'i>,
-        scratch: &'s mut Vec<u8>,
+        scratch: &'s mut Scratch,
     ) -> Result<Option<&'s [u8]>, CodecError> {
         match input {
             Some(input) => C::encode(input, scratch),
@@ -83,10 +83,10 @@ mod tests {
     #[test]
     fn bytes_that_exist_are_not_copied() {
         let text = String::from("alice");
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         let bytes = String::encode(&text, &mut scratch).expect("encodes").expect("not null");
         assert_eq!(bytes.as_ptr(), text.as_ptr());
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         let bytes = Raw::encode(text.as_bytes(), &mut scratch).expect("encodes").expect("not null");
         assert_eq!(bytes.as_ptr(), text.as_ptr());
     }

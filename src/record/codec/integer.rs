@@ -1,6 +1,6 @@
 //! Integers: big-endian and exactly as wide as the type, so that bytes sort as numbers do (unsigned ones).
 
-use super::Codec;
+use super::{Codec, Scratch};
 use crate::error::CodecError;
 
 macro_rules! integer_codec {
@@ -12,7 +12,7 @@ macro_rules! integer_codec {
             #[inline]
             fn encode<'s, 'i: 's>(
                 input: $integer,
-                scratch: &'s mut Vec<u8>,
+                scratch: &'s mut Scratch,
             ) -> Result<Option<&'s [u8]>, CodecError> {
                 scratch.extend_from_slice(&input.to_be_bytes());
                 Ok(Some(scratch))
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn integers_are_big_endian_and_of_one_width() {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         let bytes = i32::encode(-2, &mut scratch).expect("encodes").expect("not null");
         assert_eq!(bytes, [0xff, 0xff, 0xff, 0xfe]);
         assert_eq!(i32::decode(Some(bytes)).expect("decodes"), -2);

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Codec;
+use super::{Codec, Scratch};
 use crate::error::CodecError;
 
 /// A value as JSON: takes `&T` and yields `T`.
@@ -36,7 +36,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Json<T> {
     type Input<'a> = &'a T;
     type View<'a> = T;
 
-    fn encode<'s, 'i: 's>(input: &'i T, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
+    fn encode<'s, 'i: 's>(input: &'i T, scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
         serde_json::to_writer(&mut *scratch, input).map_err(CodecError::new)?;
         Ok(Some(scratch))
     }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn json_comes_back_and_nonsense_does_not() {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         let numbers = vec![1, 2];
         let bytes = Json::<Vec<u32>>::encode(&numbers, &mut scratch).expect("encodes").expect("not null");
         assert_eq!(bytes, b"[1,2]");

@@ -4,10 +4,12 @@ mod basic;
 mod integer;
 #[cfg(feature = "json")]
 mod json;
+mod scratch;
 
 pub use basic::Raw;
 #[cfg(feature = "json")]
 pub use json::Json;
+pub use scratch::Scratch;
 
 use crate::error::CodecError;
 
@@ -26,7 +28,9 @@ use crate::error::CodecError;
 /// A codec runs outside every lock of the log: it may be slow or panic without harm to others.
 ///
 /// ```
-/// use ottla::{Broker, Codec, CodecError, TopicConfig};
+/// use std::io::Write;
+///
+/// use ottla::{Broker, Codec, CodecError, Scratch, TopicConfig};
 ///
 /// /// A price in cents, as text.
 /// struct Cents;
@@ -35,8 +39,8 @@ use crate::error::CodecError;
 ///     type Input<'a> = u32;
 ///     type View<'a> = u32;
 ///
-///     fn encode<'s, 'i: 's>(input: u32, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>, CodecError> {
-///         scratch.extend_from_slice(input.to_string().as_bytes());
+///     fn encode<'s, 'i: 's>(input: u32, scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
+///         write!(scratch, "{input}").map_err(CodecError::new)?;
 ///         Ok(Some(scratch))
 ///     }
 ///
@@ -66,7 +70,7 @@ pub trait Codec: 'static {
     /// [`Error::Encode`](crate::Error::Encode).
     fn encode<'s, 'i: 's>(
         input: Self::Input<'i>,
-        scratch: &'s mut Vec<u8>,
+        scratch: &'s mut Scratch,
     ) -> Result<Option<&'s [u8]>, CodecError>;
 
     /// Reads the bytes of a key or value; `None` is a null.
