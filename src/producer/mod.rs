@@ -1,6 +1,7 @@
 //! Sending: a typed key and value become bytes, a partition is chosen, and its log takes them.
 
 mod delivery;
+mod enqueue;
 mod partitioner;
 mod record_builder;
 mod send_future;
@@ -16,6 +17,7 @@ pub use send_future::SendFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{CodecError, Error, RecordPart, Result};
 use crate::ids::RecordMetadata;
+use crate::log::PartitionLog;
 use crate::record::codec::{Codec, Scratch};
 use crate::record::frame::NewRecord;
 use crate::sync::{Arc, CachePadded};
@@ -175,11 +177,18 @@ impl<K: Codec, V: Codec> Producer<K, V> {
 
     #[inline]
     fn append(&self, partition: Option<u32>, record: &NewRecord<'_>) -> Result<RecordMetadata> {
-        let partition = self.partition_for(partition, record);
-        let log = self.topic.partition(partition)?;
-        log.check_record(record)?;
+        let log = self.log_for(partition, record)?;
         let offset = log.append(std::slice::from_ref(record))?;
-        Ok(RecordMetadata::new(partition, offset, Timestamp::from_millis(record.timestamp)))
+        let timestamp = Timestamp::from_millis(record.timestamp);
+        Ok(RecordMetadata::new(log.identity().partition, offset, timestamp))
+    }
+
+    /// The log that `record` goes to, once it is known to fit.
+    #[inline]
+    fn log_for(&self, partition: Option<u32>, record: &NewRecord<'_>) -> Result<&Arc<PartitionLog>> {
+        let log = self.topic.partition(self.partition_for(partition, record))?;
+        log.check_record(record)?;
+        Ok(log)
     }
 
     #[inline]

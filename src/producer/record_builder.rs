@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::Producer;
+use super::{Delivery, Producer, SendFuture};
 use crate::clock::Timestamp;
-use crate::error::{Error, RecordPart, Result};
+use crate::error::{Error, Result};
 use crate::ids::RecordMetadata;
-use crate::record::codec::{Codec, Scratch};
+use crate::record::codec::Codec;
 use crate::record::frame::NewRecord;
 use crate::record::headers::{Header, MAX_HEADER_NAME_BYTES, MAX_HEADERS};
 
@@ -67,15 +67,33 @@ impl<'a, K: Codec, V: Codec> RecordBuilder<'a, K, V> {
     /// As [`Producer::send`], and [`Error::InvalidPartition`], [`Error::InvalidTimestamp`],
     /// [`Error::InvalidHeaders`].
     pub fn send(self) -> Result<RecordMetadata> {
+        self.encode_then(|producer, partition, record| producer.append(partition, record))
+    }
+
+    /// Puts the record on its way without waiting: see [`Producer::enqueue`].
+    ///
+    /// # Errors
+    /// As [`Producer::enqueue`], and those of the builder's own [`send`](Self::send).
+    pub fn enqueue(self) -> Result<Delivery> {
+        self.encode_then(|producer, partition, record| producer.enqueue_record(partition, record))
+    }
+
+    /// Sends the record from asynchronous code: see [`Producer::send_async`].
+    pub fn send_async(self) -> SendFuture {
+        let sending = self.encode_then(|producer, partition, record| producer.begin_send(partition, record));
+        sending.unwrap_or_else(SendFuture::failed)
+    }
+
+    fn encode_then<R>(
+        self,
+        then: impl FnOnce(&Producer<K, V>, Option<u32>, &NewRecord<'_>) -> Result<R>,
+    ) -> Result<R> {
         self.check()?;
         let Self { producer, key, value, headers, partition, timestamp } = self;
         let timestamp = timestamp.unwrap_or_else(|| producer.clock.now()).as_millis();
-        let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
-        let key = key.map_or(Ok(None), |key| K::encode(key, &mut key_scratch));
-        let value = value.map_or(Ok(None), |value| V::encode(value, &mut value_scratch));
-        let key = producer.encoded(RecordPart::Key, key)?;
-        let value = producer.encoded(RecordPart::Value, value)?;
-        producer.append(partition, &NewRecord { key, value, headers: &headers, timestamp })
+        producer.encode_then(key, value, |key, value| {
+            then(producer, partition, &NewRecord { key, value, headers: &headers, timestamp })
+        })
     }
 
     fn check(&self) -> Result<()> {

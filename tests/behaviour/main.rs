@@ -8,6 +8,7 @@ mod faulty;
 mod close;
 mod codecs;
 mod deletion;
+mod deliveries;
 mod directory;
 mod disk_log;
 mod faults;
