@@ -1,10 +1,10 @@
 //! A file system in memory that can be told to refuse, to be slow, and to say what is not synced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use ottla::storage::{LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
@@ -22,12 +22,15 @@ pub(crate) enum Operation {
     Cut,
     Sync,
     Remove,
+    /// Panics when it is to write.
+    PanicOnWrite,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faulty {
     files: MemoryStorage,
     state: Arc<Mutex<State>>,
+    released: Arc<Condvar>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +43,16 @@ struct State {
     sync_time: Duration,
     /// A sync has begun since this was asked for.
     syncing: bool,
+    /// Syncs of files wait.
+    held: bool,
+    /// How many syncs of files have begun.
+    syncs: usize,
+    /// Who has written, cut or synced.
+    workers: HashSet<ThreadId>,
+    /// One write or creation of a file in so many is refused, at random; none if 0.
+    refuse_one_in: usize,
+    random: Option<Rng>,
+    refused_at_random: usize,
 }
 
 impl Faulty {
@@ -57,9 +70,59 @@ impl Faulty {
         (state.sync_time, state.syncing) = (sync_time, false);
     }
 
-    /// Whether a sync has begun since it was slowed down.
+    /// From now on syncs wait until [`Faulty::release_syncs`].
+    pub(crate) fn hold_syncs(&self) {
+        let mut state = self.state();
+        (state.held, state.syncing) = (true, false);
+    }
+
+    pub(crate) fn release_syncs(&self) {
+        self.state().held = false;
+        self.released.notify_all();
+    }
+
+    /// Waits until somebody syncs.
+    pub(crate) fn wait_for_sync(&self) {
+        watched("a sync", {
+            let storage = self.clone();
+            move || {
+                while !storage.is_syncing() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        })
+        .wait();
+    }
+
+    /// How many syncs of files have begun.
+    pub(crate) fn syncs(&self) -> usize {
+        self.state().syncs
+    }
+
+    /// Whether this thread has written, cut or synced.
+    pub(crate) fn was_used_by(&self, thread: ThreadId) -> bool {
+        self.state().workers.contains(&thread)
+    }
+
+    /// Forgets who has used it.
+    pub(crate) fn forget_workers(&self) {
+        self.state().workers.clear();
+    }
+
+    /// Whether a sync has begun since it was slowed down or held.
     pub(crate) fn is_syncing(&self) -> bool {
         self.state().syncing
+    }
+
+    /// Refuses one write or creation in so many, at random; none if 0.
+    pub(crate) fn refuse_one_in(&self, times: usize, rng: &mut Rng) {
+        let mut state = self.state();
+        (state.refuse_one_in, state.random) = (times, Some(Rng(rng.next())));
+    }
+
+    /// How often that has happened.
+    pub(crate) fn refused_at_random(&self) -> usize {
+        self.state().refused_at_random
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -67,8 +130,17 @@ impl Faulty {
     }
 
     fn check(&self, operation: Operation, path: &Path) -> io::Result<()> {
-        let state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         let path = path.display().to_string();
+        if let Some(random) = &mut state.random
+            && matches!(operation, Operation::Write | Operation::WriteHalf | Operation::Open)
+            && state.refuse_one_in > 0
+            && random.one_in(state.refuse_one_in)
+        {
+            state.refused_at_random += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let rule =
             state.refused.iter().find(|(refused, part, _)| *refused == operation && path.contains(part));
         rule.map_or(Ok(()), |(_, _, kind)| Err((*kind).into()))
@@ -152,7 +224,13 @@ impl StorageFile for FaultyFile {
 
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
         self.storage.check(Operation::Write, &self.path)?;
-        self.storage.state().unsynced.insert(self.path.clone());
+        if self.storage.check(Operation::PanicOnWrite, &self.path).is_err() {
+            panic!("the storage panics, as this test wants");
+        }
+        let mut state = self.storage.state();
+        state.unsynced.insert(self.path.clone());
+        state.workers.insert(thread::current().id());
+        drop(state);
         if let Err(error) = self.storage.check(Operation::WriteHalf, &self.path) {
             self.file.write_at(&buf[..buf.len() / 2], position)?;
             return Err(error);
@@ -175,8 +253,11 @@ impl StorageFile for FaultyFile {
         let sync_time = {
             let mut state = self.storage.state();
             state.syncing = true;
+            state.syncs += 1;
+            state.workers.insert(thread::current().id());
             state.sync_time
         };
+        drop(self.storage.released.wait_while(self.storage.state(), |state| state.held));
         thread::sleep(sync_time);
         self.storage.state().unsynced.remove(&self.path);
         self.file.sync_data()

@@ -18,6 +18,7 @@ mod model;
 mod out_of_range;
 mod partitioning;
 mod polling;
+mod power_loss;
 mod producing;
 mod records;
 mod seeking;

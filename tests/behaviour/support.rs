@@ -212,6 +212,7 @@ pub(crate) fn with_seeds(test: impl Fn(&mut Rng)) {
 }
 
 /// `SplitMix64`.
+#[derive(Debug)]
 pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {

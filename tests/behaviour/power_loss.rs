@@ -1,0 +1,153 @@
+//! `Durability::PowerLoss`: acknowledged and visible only after a sync, which many senders share.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use ottla::{Broker, Durability, Error, Producer, TopicConfig};
+
+use crate::faulty::{Faulty, Operation};
+use crate::support::*;
+
+fn broker_and_topic(storage: &Faulty) -> (Broker, Producer<(), String>) {
+    let broker = storage.open_broker();
+    let config = TopicConfig::new().segment_bytes(4096).durability(Durability::PowerLoss);
+    broker.create_topic("t", config).expect("a free name");
+    let producer = broker.producer("t").expect("it exists");
+    (broker, producer)
+}
+
+#[test]
+fn an_acknowledged_record_is_synced() {
+    let storage = Faulty::default();
+    let (broker, producer) = broker_and_topic(&storage);
+    for number in 0..100 {
+        producer.send((), &format!("value-{number}")).expect("kept");
+        assert!(storage.unsynced("t-0").is_empty(), "after {number}");
+    }
+    let batch = numbered(100..200);
+    producer.send_batch(batch.iter().map(|value| ((), value.as_str()))).expect("kept");
+    assert!(storage.unsynced("t-0").is_empty());
+    assert_eq!(texts(&all_of(&broker, "t")), numbered(0..200));
+}
+
+#[test]
+fn a_record_is_visible_only_once_it_is_synced() {
+    let storage = Faulty::default();
+    let (broker, producer) = broker_and_topic(&storage);
+    producer.send((), "value-0").expect("kept");
+    storage.hold_syncs();
+    let sending = watched("the send", move || producer.send((), "value-1"));
+    storage.wait_for_sync();
+    let mut consumer = reader(&broker, "t");
+    assert_eq!(texts(&drain(&mut consumer)), numbered(0..1));
+    assert_eq!(consumer.end_offsets().into_values().collect::<Vec<_>>(), [1]);
+    assert_eq!(broker.describe_topic("t").expect("it exists").partitions[0].end_offset, 1);
+    storage.release_syncs();
+    assert_eq!(sending.wait().expect("kept").offset, 1);
+    assert_eq!(texts(&drain(&mut consumer)), numbered(1..2));
+}
+
+#[test]
+fn a_sleeping_poll_is_woken_by_the_sync() {
+    let storage = Faulty::default();
+    let (broker, producer) = broker_and_topic(&storage);
+    let mut consumer = reader(&broker, "t");
+    let polling = watched("the poll", move || consumer.poll(FOREVER).map(|records| records.len()));
+    let_it_sleep();
+    producer.send((), "value-0").expect("kept");
+    assert_eq!(polling.wait().expect("a record"), 1);
+}
+
+#[test]
+fn senders_that_wait_share_one_sync() {
+    let storage = Faulty::default();
+    let (_broker, producer) = broker_and_topic(&storage);
+    storage.hold_syncs();
+    let send = |number: usize| {
+        let producer = producer.clone();
+        watched("a send", move || producer.send((), &format!("value-{number}")))
+    };
+    let first = send(0);
+    storage.wait_for_sync();
+    let others: Vec<_> = (1..16).map(send).collect();
+    let_it_sleep();
+    let before = storage.syncs();
+    storage.release_syncs();
+    first.wait().expect("kept");
+    for other in others {
+        other.wait().expect("kept");
+    }
+    // All who had staged their record by then; a thread that came late may need one of its own.
+    assert!(storage.syncs() - before < 8, "{} syncs for 15 sends", storage.syncs() - before);
+}
+
+#[test]
+fn appends_go_on_during_a_sync_and_across_segments() {
+    let storage = Faulty::default();
+    let (broker, producer) = broker_and_topic(&storage);
+    storage.slow_down(Duration::from_millis(2));
+    let values = numbered(0..500);
+    let deliveries: Vec<_> = values.iter().map(|value| producer.enqueue((), value).expect("room")).collect();
+    let mut consumer = reader(&broker, "t");
+    let mut seen = Vec::new();
+    while seen.len() < values.len() {
+        seen.extend(consumer.poll(FOREVER).expect("readable").iter().map(|record| record.offset()));
+    }
+    assert_eq!(seen, (0..500).collect::<Vec<_>>());
+    for delivery in deliveries {
+        delivery.wait().expect("kept");
+    }
+    drop((broker, producer, consumer));
+    assert_eq!(texts(&all_of(&storage.open_broker(), "t")), values);
+}
+
+#[test]
+fn after_a_failed_sync_the_outcome_is_unknown_and_nobody_sees_the_record() {
+    let storage = Faulty::default();
+    let (broker, producer) = broker_and_topic(&storage);
+    producer.send((), "value-0").expect("kept");
+    storage.refuse(Operation::Sync, "t-0", ErrorKind::Other);
+    assert_fails!(producer.send((), "perhaps"), Error::OutcomeUnknown { offset: 1, .. });
+    storage.allow_all();
+    assert_fails!(producer.send((), "late"), Error::PartitionFailed { .. });
+    assert_fails!(producer.enqueue((), "late"), Error::PartitionFailed { .. });
+    assert_fails!(producer.flush(), Error::PartitionFailed { .. });
+    assert_eq!(texts(&all_of(&broker, "t")), numbered(0..1));
+    assert_fails!(broker.close(), Error::PartitionFailed { .. });
+}
+
+#[test]
+fn deliveries_are_told_of_a_failed_sync() {
+    let storage = Faulty::default();
+    let (_broker, producer) = broker_and_topic(&storage);
+    storage.hold_syncs();
+    let deliveries: Vec<_> = (0..10).map(|_| producer.enqueue((), "perhaps").expect("room")).collect();
+    storage.refuse(Operation::Sync, "t-0", ErrorKind::Other);
+    storage.release_syncs();
+    for delivery in deliveries {
+        let outcome = watched("a delivery", move || block_on(delivery)).wait();
+        match outcome {
+            // The sync that was held had begun before it was refused.
+            Ok(_) | Err(Error::OutcomeUnknown { .. } | Error::PartitionFailed { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn flush_and_close_leave_nothing_unsynced_at_any_level() {
+    for level in [Durability::ProcessCrash, Durability::PowerLoss] {
+        let storage = Faulty::default();
+        let broker = storage.open_broker();
+        let config = TopicConfig::new().segment_bytes(4096).durability(level);
+        broker.create_topic("t", config).expect("a free name");
+        let producer = broker.producer::<(), String>("t").expect("it exists");
+        send_numbered(&broker, "t", 100);
+        producer.enqueue((), "one more").expect("room").detach();
+        producer.flush().expect("synced");
+        assert!(storage.unsynced("t-0").is_empty(), "after flush at {level:?}");
+        producer.enqueue((), "and another").expect("room").detach();
+        broker.close().expect("synced");
+        assert!(storage.unsynced("").is_empty(), "after close at {level:?}");
+    }
+}
