@@ -10,6 +10,7 @@
 //! * [`Codec`] turns keys and values into bytes and back.
 //! * [`Error`] is all that can go wrong, grouped by what you can do about it; [`Durability`] what a record
 //!   survives.
+//! * [`Partitioner`] chooses the partition of a record; [`KeyHash`] is the default.
 //! * [`Clock`] and [`storage`] are where time and files come from; tests can replace both.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -37,7 +38,10 @@ pub use consumer::{Consumer, ConsumerBuilder, OutOfRange, OwnedRecord, Record, R
 pub use error::{CodecError, DecodeError, Error, RecordPart, Result};
 pub use ids::{RecordMetadata, TopicPartition};
 pub use log::TornTail;
-pub use producer::{Delivery, Producer, RecordBuilder, SendFuture};
+pub use producer::{
+    Delivery, IntoRecord, KeyHash, Partitioner, PartitionerInput, Producer, ProducerBuilder, RecordBuilder,
+    RoundRobin, SendFuture, Sticky,
+};
 #[cfg(feature = "json")]
 pub use record::codec::Json;
 pub use record::codec::{Codec, Raw, Scratch};

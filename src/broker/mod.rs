@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::group::Coordinator;
 use crate::ids::TopicPartition;
 use crate::log::FlushQueue;
-use crate::producer::Producer;
+use crate::producer::{Producer, ProducerBuilder};
 use crate::record::codec::Codec;
 use crate::storage::DataDir;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
@@ -156,8 +156,14 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`], [`Error::Closed`].
     pub fn producer<K: Codec, V: Codec>(&self, topic: &str) -> Result<Producer<K, V>> {
-        let topic = self.open_catalog()?.user_topic(topic)?;
-        Ok(Producer::new(topic, Arc::clone(&self.inner.clock)))
+        self.open_catalog()?;
+        self.producer_builder(topic).build()
+    }
+
+    /// Begins a producer for a topic, with settings beyond those that [`producer`](Self::producer) has.
+    pub fn producer_builder<K: Codec, V: Codec>(&self, topic: &str) -> ProducerBuilder<K, V> {
+        let Inner { catalog, clock, .. } = &*self.inner;
+        ProducerBuilder::new(Arc::clone(catalog), Arc::clone(clock), topic)
     }
 
     /// Begins a consumer, with codecs for key and value.

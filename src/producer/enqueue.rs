@@ -1,7 +1,8 @@
 //! Sending without waiting: a record is staged in memory, and its acknowledgement comes later.
 
+use super::record_builder::Parts;
 use super::{Delivery, Producer, SendFuture};
-use crate::error::{RecordPart, Result};
+use crate::error::Result;
 use crate::record::codec::{Codec, Scratch};
 use crate::record::frame::NewRecord;
 
@@ -32,11 +33,8 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// producer.flush()?;
     /// # Ok::<(), ottla::Error>(())
     /// ```
-    pub fn enqueue(&self, key: K::Input<'_>, value: V::Input<'_>) -> Result<Delivery> {
-        let timestamp = self.clock.now().as_millis();
-        self.encode_then(Some(key), Some(value), |key, value| {
-            self.enqueue_record(None, &NewRecord { key, value, headers: &[], timestamp })
-        })
+    pub fn enqueue<'a>(&self, key: K::Input<'a>, value: V::Input<'a>) -> Result<Delivery> {
+        self.enqueue_parts(Parts::new(Some(key), Some(value)))
     }
 
     /// Sends a record from asynchronous code, on any runtime: the future is ready when the record is
@@ -59,32 +57,34 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn send_async(&self, key: K::Input<'_>, value: V::Input<'_>) -> SendFuture {
-        let timestamp = self.clock.now().as_millis();
-        let sending = self.encode_then(Some(key), Some(value), |key, value| {
-            self.begin_send(None, &NewRecord { key, value, headers: &[], timestamp })
+    pub fn send_async<'a>(&self, key: K::Input<'a>, value: V::Input<'a>) -> SendFuture {
+        self.begin_send(Parts::new(Some(key), Some(value)))
+    }
+
+    pub(super) fn enqueue_parts(&self, parts: Parts<'_, K, V>) -> Result<Delivery> {
+        self.encode_then(parts, |partition, record| {
+            Delivery::enqueue(self.log_for(partition, record)?, record)
+        })
+    }
+
+    pub(super) fn begin_send(&self, parts: Parts<'_, K, V>) -> SendFuture {
+        let sending = self.encode_then(parts, |partition, record| {
+            Ok(SendFuture::begin(self.log_for(partition, record)?, record))
         });
         sending.unwrap_or_else(SendFuture::failed)
     }
 
-    /// Encodes key and value, and goes on with their bytes.
+    /// Checks and encodes what a record is made of, and goes on with its bytes.
     pub(super) fn encode_then<R>(
         &self,
-        key: Option<K::Input<'_>>,
-        value: Option<V::Input<'_>>,
-        then: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> Result<R>,
+        parts: Parts<'_, K, V>,
+        then: impl FnOnce(Option<u32>, &NewRecord<'_>) -> Result<R>,
     ) -> Result<R> {
+        parts.check(self.topic())?;
+        let timestamp = parts.timestamp.unwrap_or_else(|| self.clock.now()).as_millis();
         let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
-        let key = key.map_or(Ok(None), |key| K::encode(key, &mut key_scratch));
-        let value = value.map_or(Ok(None), |value| V::encode(value, &mut value_scratch));
-        then(self.encoded(RecordPart::Key, key)?, self.encoded(RecordPart::Value, value)?)
-    }
-
-    pub(super) fn enqueue_record(&self, partition: Option<u32>, record: &NewRecord<'_>) -> Result<Delivery> {
-        Delivery::enqueue(self.log_for(partition, record)?, record)
-    }
-
-    pub(super) fn begin_send(&self, partition: Option<u32>, record: &NewRecord<'_>) -> Result<SendFuture> {
-        Ok(SendFuture::begin(self.log_for(partition, record)?, record))
+        let key = self.encoded_key(parts.key, &mut key_scratch)?;
+        let value = self.encoded_value(parts.value, &mut value_scratch)?;
+        then(parts.partition, &NewRecord { key, value, headers: &parts.headers, timestamp })
     }
 }

@@ -1,5 +1,6 @@
 //! Sending: a typed key and value become bytes, a partition is chosen, and its log takes them.
 
+mod builder;
 mod delivery;
 mod enqueue;
 mod partitioner;
@@ -10,8 +11,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+pub use builder::ProducerBuilder;
 pub use delivery::Delivery;
-pub use record_builder::RecordBuilder;
+pub use partitioner::{KeyHash, Partitioner, PartitionerInput, RoundRobin, Sticky};
+pub use record_builder::{IntoRecord, RecordBuilder};
 pub use send_future::SendFuture;
 
 use crate::clock::{Clock, Timestamp};
@@ -20,11 +23,13 @@ use crate::ids::RecordMetadata;
 use crate::log::PartitionLog;
 use crate::record::codec::{Codec, Scratch};
 use crate::record::frame::NewRecord;
-use crate::sync::{Arc, CachePadded};
+use crate::record::headers::Header;
+use crate::sync::Arc;
 use crate::topic::Topic;
-use partitioner::Sticky;
+use partitioner::Chosen;
 
-/// Sends records to one topic. Made by [`Broker::producer`](crate::Broker::producer).
+/// Sends records to one topic. Made by [`Broker::producer`](crate::Broker::producer), or by
+/// [`Broker::producer_builder`](crate::Broker::producer_builder) with a partitioner of your own.
 ///
 /// `K` and `V` are the codecs of key and value: `String` takes `&str`, see [`Codec`] for the others.
 ///
@@ -34,9 +39,10 @@ use partitioner::Sticky;
 /// waits for a consumer.
 ///
 /// # Partitions
-/// A record goes to the partition that is given; else, if it has a key, to `murmur2(key) & 0x7fffffff %
-/// partitions`, exactly as in Kafka's Java client; else it stays with one partition for 16 KiB of records,
-/// then moves to the next.
+/// A record goes to the partition that is given; else to the one that the producer's [`Partitioner`] chooses.
+/// Without one of your own that is [`KeyHash`]: if it has a key, `murmur2(key) & 0x7fffffff % partitions`,
+/// exactly as in Kafka's Java client; else it stays with one partition for 16 KiB of records, then moves to
+/// the next.
 ///
 /// ```
 /// use ottla::{Broker, TopicConfig};
@@ -52,16 +58,11 @@ use partitioner::Sticky;
 pub struct Producer<K, V> {
     topic: Arc<Topic>,
     clock: Arc<dyn Clock>,
-    /// Apart from what other threads only read.
-    sticky: CachePadded<Sticky>,
+    partitioner: Chosen,
     codecs: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K: Codec, V: Codec> Producer<K, V> {
-    pub(crate) fn new(topic: Arc<Topic>, clock: Arc<dyn Clock>) -> Self {
-        Self { topic, clock, sticky: CachePadded::default(), codecs: PhantomData }
-    }
-
     /// The topic's name.
     #[must_use]
     pub fn topic(&self) -> &str {
@@ -71,26 +72,31 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// Sends one record and says where it went.
     ///
     /// # Errors
-    /// [`Error::Encode`], [`Error::RecordTooLarge`], [`Error::StorageFull`], [`Error::Io`],
+    /// [`Error::Encode`], [`Error::InvalidPartition`] if a partitioner of your own chose one that does not
+    /// exist, [`Error::RecordTooLarge`], [`Error::StorageFull`], [`Error::Io`],
     /// [`Error::Closed`], [`Error::TopicDeleted`], [`Error::PartitionFailed`]. After an error the record is
     /// not in the log.
     #[inline]
     pub fn send(&self, key: K::Input<'_>, value: V::Input<'_>) -> Result<RecordMetadata> {
         let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
-        let key = self.encoded(RecordPart::Key, K::encode(key, &mut key_scratch))?;
-        let value = self.encoded(RecordPart::Value, V::encode(value, &mut value_scratch))?;
+        let key = self.encoded_key(Some(key), &mut key_scratch)?;
+        let value = self.encoded_value(Some(value), &mut value_scratch)?;
         let timestamp = self.clock.now().as_millis();
         self.append(None, &NewRecord { key, value, headers: &[], timestamp })
     }
 
-    /// Sends several records. Those for the same partition become one batch: they lie together in the
-    /// log, and after a crash are there together or not at all. Returns where each went, in the order given.
+    /// Sends several records: pairs of key and value, or records with more, as [`record`](Self::record) and
+    /// [`tombstone`](Self::tombstone) begin them. Those for the same partition become one batch: they lie
+    /// together in the log, and after a crash are there together or not at all. Returns where each went, in
+    /// the order given.
     ///
-    /// All records are encoded and checked before any is appended.
+    /// All records are encoded and checked before any is appended. They go to this producer's topic, even a
+    /// record that another producer began.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and [`Error::BatchTooLarge`]; then no record is in the log. If a partition
-    /// fails after another has taken its records, [`Error::PartlyAppended`] says which did.
+    /// As [`send`](Self::send) and [`RecordBuilder::send`], and [`Error::BatchTooLarge`]; then no record is in
+    /// the log. If a partition fails after another has taken its records, [`Error::PartlyAppended`] says which
+    /// did.
     ///
     /// ```
     /// # use ottla::{Broker, TopicConfig};
@@ -99,23 +105,31 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// let producer = broker.producer::<String, u64>("payments")?;
     /// let places = producer.send_batch([("alice", 200), ("bob", 50), ("alice", 10)])?;
     /// assert_eq!(places[0].partition, places[2].partition);
+    ///
+    /// producer.send_batch([
+    ///     producer.record(30).key("alice").header("trace", b"42"),
+    ///     producer.record(20).partition(2),
+    ///     producer.tombstone("bob"),
+    /// ])?;
     /// # Ok::<(), ottla::Error>(())
     /// ```
-    pub fn send_batch<'a>(
+    pub fn send_batch<'a, R: IntoRecord<'a, K, V>>(
         &self,
-        records: impl IntoIterator<Item = (K::Input<'a>, V::Input<'a>)>,
+        records: impl IntoIterator<Item = R>,
     ) -> Result<Vec<RecordMetadata>> {
-        let inputs: Vec<_> = records.into_iter().collect();
-        // Each input has scratches of its own, which stay unallocated where the codec needs none.
-        let mut scratches: Vec<[Scratch; 2]> =
-            std::iter::repeat_with(Default::default).take(inputs.len()).collect();
-        let timestamp = self.clock.now().as_millis();
-        let mut batches = Batches::new(&self.topic, inputs.len());
-        for ((key, value), [key_scratch, value_scratch]) in inputs.into_iter().zip(&mut scratches) {
-            let key = self.encoded(RecordPart::Key, K::encode(key, key_scratch))?;
-            let value = self.encoded(RecordPart::Value, V::encode(value, value_scratch))?;
-            let record = NewRecord { key, value, headers: &[], timestamp };
-            batches.add(self.partition_for(None, &record), record)?;
+        let records: Vec<R> = records.into_iter().collect();
+        let mut kept: Vec<Kept> = std::iter::repeat_with(Kept::default).take(records.len()).collect();
+        let now = self.clock.now();
+        let mut batches = Batches::new(&self.topic, records.len());
+        for (record, kept) in records.into_iter().zip(&mut kept) {
+            let parts = record.into_parts();
+            parts.check(self.topic())?;
+            kept.headers = parts.headers;
+            let key = self.encoded_key(parts.key, &mut kept.key)?;
+            let value = self.encoded_value(parts.value, &mut kept.value)?;
+            let timestamp = parts.timestamp.unwrap_or(now).as_millis();
+            let record = NewRecord { key, value, headers: &kept.headers, timestamp };
+            batches.add(self.partition_for(parts.partition, &record), record)?;
         }
         batches.append()
     }
@@ -157,14 +171,35 @@ impl<K: Codec, V: Codec> Producer<K, V> {
         self.topic.sync()
     }
 
-    /// What a codec made of the key or value, or its error with the names that a reader of it needs.
     #[inline]
-    fn encoded<'s>(
+    fn encoded_key<'s, 'i: 's>(
+        &self,
+        key: Option<K::Input<'i>>,
+        scratch: &'s mut Scratch,
+    ) -> Result<Option<&'s [u8]>> {
+        self.encoded::<K>(RecordPart::Key, key, scratch)
+    }
+
+    #[inline]
+    fn encoded_value<'s, 'i: 's>(
+        &self,
+        value: Option<V::Input<'i>>,
+        scratch: &'s mut Scratch,
+    ) -> Result<Option<&'s [u8]>> {
+        self.encoded::<V>(RecordPart::Value, value, scratch)
+    }
+
+    /// What a codec makes of a key or value, if there is one, or its error with the names that a reader of it
+    /// needs.
+    #[inline]
+    fn encoded<'s, 'i: 's, C: Codec>(
         &self,
         part: RecordPart,
-        bytes: Result<Option<&'s [u8]>, CodecError>,
+        input: Option<C::Input<'i>>,
+        scratch: &'s mut Scratch,
     ) -> Result<Option<&'s [u8]>> {
-        match bytes {
+        let Some(input) = input else { return Ok(None) };
+        match C::encode(input, scratch) {
             Ok(bytes) => Ok(bytes),
             Err(source) => Err(self.unencodable(part, source)),
         }
@@ -193,23 +228,20 @@ impl<K: Codec, V: Codec> Producer<K, V> {
 
     #[inline]
     fn partition_for(&self, given: Option<u32>, record: &NewRecord<'_>) -> u32 {
-        let partitions = self.topic.partition_count();
-        match (given, record.key) {
-            (Some(partition), _) => partition,
-            _ if partitions == 1 => 0,
-            (None, Some(key)) => partitioner::partition_of_key(key, partitions),
-            (None, None) => self.sticky.next(record.frame_bytes(), partitions),
-        }
+        given.unwrap_or_else(|| {
+            self.partitioner.partition(self.topic.name(), record, self.topic.partition_count())
+        })
     }
 }
 
 impl<K, V> Clone for Producer<K, V> {
-    /// The clone sends to the same topic; each sticks to partitions of its own for records without a key.
+    /// The clone sends to the same topic. A partitioner that was set is the same for both; else each sticks
+    /// to partitions of its own for records without a key.
     fn clone(&self) -> Self {
         Self {
             topic: Arc::clone(&self.topic),
             clock: Arc::clone(&self.clock),
-            sticky: CachePadded::default(),
+            partitioner: self.partitioner.clone(),
             codecs: PhantomData,
         }
     }
@@ -217,8 +249,19 @@ impl<K, V> Clone for Producer<K, V> {
 
 impl<K, V> fmt::Debug for Producer<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer").field("topic", self.topic.name()).finish_non_exhaustive()
+        f.debug_struct("Producer")
+            .field("topic", self.topic.name())
+            .field("partitioner", &self.partitioner)
+            .finish_non_exhaustive()
     }
+}
+
+/// What a record of a batch borrows from until the batch is appended.
+#[derive(Default)]
+struct Kept<'a> {
+    key: Scratch,
+    value: Scratch,
+    headers: Vec<Header<'a>>,
 }
 
 /// The records of one call, sorted by partition.

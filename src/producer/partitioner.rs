@@ -1,15 +1,253 @@
-//! Which partition a record goes to: Kafka's murmur2 for keys, and a sticky choice for records without one.
+//! Which partition a record goes to: the [`Partitioner`]s in the box, and the door for others.
+
+use std::fmt;
 
 use crate::ids::random_id;
-use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+use crate::record::frame::NewRecord;
+use crate::sync::{Arc, AtomicU32, AtomicU64, CachePadded, Ordering};
 
-/// How much a producer sends to one partition before it moves on, when records have no key; Kafka's
-/// default `batch.size`.
-const STICKY_BYTES: usize = 16 * 1024;
+/// Kafka's default `batch.size`.
+const STICKY_BYTES: u64 = 16 * 1024;
+
+/// Chooses the partition of a record that was not given one
+/// ([`RecordBuilder::partition`](crate::RecordBuilder::partition)); set with
+/// [`ProducerBuilder::partitioner`](crate::ProducerBuilder::partitioner).
+///
+/// In the box are [`KeyHash`], which is the default, [`Sticky`] and [`RoundRobin`].
+///
+/// It runs on the thread that sends, on several at once if several send, and outside every lock of the log:
+/// it may be slow or panic without harm to others.
+///
+/// ```
+/// use ottla::{Broker, KeyHash, Partitioner, PartitionerInput, TopicConfig};
+///
+/// /// Keeps partition 0 for one important customer.
+/// #[derive(Debug)]
+/// struct Important(KeyHash);
+///
+/// impl Partitioner for Important {
+///     fn partition(&self, record: &PartitionerInput<'_>) -> u32 {
+///         if record.key == Some(b"alice") || record.partitions == 1 {
+///             return 0;
+///         }
+///         let mut among_others = *record;
+///         among_others.partitions -= 1;
+///         1 + self.0.partition(&among_others)
+///     }
+/// }
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+/// let payments = broker.producer_builder::<String, u64>("payments");
+/// let producer = payments.partitioner(Important(KeyHash::new())).build()?;
+/// assert_eq!(producer.send("alice", 200)?.partition, 0);
+/// assert_ne!(producer.send("bob", 50)?.partition, 0);
+/// # Ok::<(), ottla::Error>(())
+/// ```
+pub trait Partitioner: fmt::Debug + Send + Sync {
+    /// The partition for `record`: 0 to `record.partitions - 1`. With any other the send fails with
+    /// [`Error::InvalidPartition`](crate::Error::InvalidPartition).
+    fn partition(&self, record: &PartitionerInput<'_>) -> u32;
+}
+
+/// One partitioner for several producers, or one that the program keeps a hand on.
+impl<P: Partitioner + ?Sized> Partitioner for Arc<P> {
+    fn partition(&self, record: &PartitionerInput<'_>) -> u32 {
+        (**self).partition(record)
+    }
+}
+
+/// What a [`Partitioner`] is told about a record.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct PartitionerInput<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// The encoded key; `None` is a null.
+    pub key: Option<&'a [u8]>,
+    /// The encoded value; `None` is a null.
+    pub value: Option<&'a [u8]>,
+    /// How many partitions the topic has now, at least 1. The number may grow while a producer lives.
+    pub partitions: u32,
+    /// What the record takes in the log.
+    frame_bytes: usize,
+}
+
+impl<'a> PartitionerInput<'a> {
+    /// A record without headers, for tests of a partitioner.
+    #[must_use]
+    pub fn new(topic: &'a str, key: Option<&'a [u8]>, value: Option<&'a [u8]>, partitions: u32) -> Self {
+        Self::of(topic, &NewRecord { key, value, headers: &[], timestamp: 0 }, partitions)
+    }
+
+    fn of(topic: &'a str, record: &NewRecord<'a>, partitions: u32) -> Self {
+        let frame_bytes = record.frame_bytes();
+        Self { topic, key: record.key, value: record.value, partitions, frame_bytes }
+    }
+}
+
+impl fmt::Debug for PartitionerInput<'_> {
+    /// Without the payload.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionerInput")
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The default: a key goes to `murmur2(key) & 0x7fffffff % partitions`, exactly as in Kafka's Java client;
+/// records without a key go as with [`Sticky`].
+#[derive(Debug, Default)]
+pub struct KeyHash {
+    sticky: Sticky,
+}
+
+impl KeyHash {
+    /// As a producer has it that was not given a partitioner.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// See [`Sticky::sticky_bytes`]; of no effect on records with a key.
+    #[must_use]
+    pub fn sticky_bytes(self, bytes: u64) -> Self {
+        Self { sticky: self.sticky.sticky_bytes(bytes) }
+    }
+
+    #[inline]
+    fn choose(&self, record: &NewRecord<'_>, partitions: u32) -> u32 {
+        match record.key {
+            _ if partitions == 1 => 0,
+            Some(key) => partition_of_key(key, partitions),
+            None => self.sticky.next(record.frame_bytes(), partitions),
+        }
+    }
+}
+
+impl Partitioner for KeyHash {
+    fn partition(&self, record: &PartitionerInput<'_>) -> u32 {
+        match record.key {
+            Some(key) => partition_of_key(key, record.partitions),
+            None => self.sticky.partition(record),
+        }
+    }
+}
+
+/// Ignores keys: stays with one partition for some bytes, then moves to the next. Begins at a random one, so
+/// that not all producers begin at the same. As Kafka's default with `partitioner.ignore.keys`.
+// Threads that share one may overlap in their counting, which only moves the moment of the change.
+#[derive(Debug)]
+pub struct Sticky {
+    partition: AtomicU32,
+    bytes: AtomicU64,
+    limit: u64,
+}
+
+impl Sticky {
+    /// Stays for 16 KiB.
+    #[must_use]
+    pub fn new() -> Self {
+        let partition = AtomicU32::new(random_id() as u32);
+        Self { partition, bytes: AtomicU64::new(0), limit: STICKY_BYTES }
+    }
+
+    /// How much goes to one partition before it moves on, in bytes in the log. With 0, each record goes to
+    /// another partition than the one before. Default: 16 KiB.
+    #[must_use]
+    pub fn sticky_bytes(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// The partition for the next record, which takes `bytes` bytes.
+    #[inline]
+    fn next(&self, bytes: usize, partitions: u32) -> u32 {
+        let before = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before < self.limit {
+            return self.partition.load(Ordering::Relaxed) % partitions;
+        }
+        self.bytes.store(bytes as u64, Ordering::Relaxed);
+        self.partition.fetch_add(1, Ordering::Relaxed).wrapping_add(1) % partitions
+    }
+}
+
+impl Default for Sticky {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Partitioner for Sticky {
+    fn partition(&self, record: &PartitionerInput<'_>) -> u32 {
+        self.next(record.frame_bytes, record.partitions)
+    }
+}
+
+/// Ignores keys: partition 0, 1, 2 and so on, one record each.
+#[derive(Debug, Default)]
+pub struct RoundRobin {
+    records: AtomicU64,
+}
+
+impl RoundRobin {
+    /// Begins at partition 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Partitioner for RoundRobin {
+    fn partition(&self, record: &PartitionerInput<'_>) -> u32 {
+        (self.records.fetch_add(1, Ordering::Relaxed) % u64::from(record.partitions)) as u32
+    }
+}
+
+/// What a producer partitions by. The default is apart, so that it costs no dynamic call.
+#[derive(Debug)]
+pub(super) enum Chosen {
+    /// Padded: threads write to it, and only read what lies around it.
+    Default(CachePadded<KeyHash>),
+    Custom(Arc<dyn Partitioner>),
+}
+
+impl Chosen {
+    #[inline]
+    pub(super) fn partition(&self, topic: &str, record: &NewRecord<'_>, partitions: u32) -> u32 {
+        match self {
+            Self::Default(default) => default.choose(record, partitions),
+            Self::Custom(custom) => ask(&**custom, topic, record, partitions),
+        }
+    }
+}
+
+/// Out of line, so that the default is short.
+#[inline(never)]
+fn ask(custom: &dyn Partitioner, topic: &str, record: &NewRecord<'_>, partitions: u32) -> u32 {
+    custom.partition(&PartitionerInput::of(topic, record, partitions))
+}
+
+impl Default for Chosen {
+    fn default() -> Self {
+        Self::Default(CachePadded::default())
+    }
+}
+
+/// A custom partitioner is shared; the default sticks to partitions of its own.
+impl Clone for Chosen {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Default(_) => Self::default(),
+            Self::Custom(custom) => Self::Custom(Arc::clone(custom)),
+        }
+    }
+}
 
 /// The partition of a key, as Kafka's `BuiltInPartitioner.partitionForKey` chooses it.
 #[inline]
-pub(super) fn partition_of_key(key: &[u8], partitions: u32) -> u32 {
+fn partition_of_key(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff) % partitions
 }
 
@@ -34,33 +272,6 @@ fn murmur2(bytes: &[u8]) -> u32 {
     hash ^= hash >> 13;
     hash = hash.wrapping_mul(M);
     hash ^ (hash >> 15)
-}
-
-/// Stays with one partition for [`STICKY_BYTES`], then moves to the next; begins at a random one. Threads
-/// that share it may overlap in their counting, which only moves the moment of the change.
-#[derive(Debug)]
-pub(super) struct Sticky {
-    partition: AtomicU32,
-    bytes: AtomicUsize,
-}
-
-impl Default for Sticky {
-    fn default() -> Self {
-        Self { partition: AtomicU32::new(random_id() as u32), bytes: AtomicUsize::new(0) }
-    }
-}
-
-impl Sticky {
-    /// The partition for the next record, which has `bytes` bytes.
-    #[inline]
-    pub(super) fn next(&self, bytes: usize, partitions: u32) -> u32 {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before < STICKY_BYTES {
-            return self.partition.load(Ordering::Relaxed) % partitions;
-        }
-        self.bytes.store(bytes, Ordering::Relaxed);
-        self.partition.fetch_add(1, Ordering::Relaxed).wrapping_add(1) % partitions
-    }
 }
 
 #[cfg(test)]
@@ -91,10 +302,28 @@ mod tests {
 
     #[test]
     fn sticky_stays_for_a_while_and_visits_every_partition() {
-        let sticky = Sticky::default();
+        let sticky = Sticky::new();
         let visited: Vec<u32> = (0..64 * 4).map(|_| sticky.next(256, 4)).collect();
         let changes = visited.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert_eq!(changes, 3, "{visited:?}");
         assert!((0..4).all(|partition| visited.contains(&partition)));
+    }
+
+    #[test]
+    fn the_default_and_its_public_form_agree() {
+        for key in [None, Some(&b""[..]), Some(b"a"), Some(b"alice")] {
+            let (default, public) = (KeyHash::new(), KeyHash::new());
+            public
+                .sticky
+                .partition
+                .store(default.sticky.partition.load(Ordering::Relaxed), Ordering::Relaxed);
+            // Fewer than make the sticky choice move on: the two count slightly different bytes.
+            for partitions in 1..100 {
+                let value = Some(&b"v"[..]);
+                let record = NewRecord { key, value, headers: &[], timestamp: 0 };
+                let input = PartitionerInput::new("t", key, value, partitions);
+                assert_eq!(default.choose(&record, partitions), public.partition(&input), "{key:?}");
+            }
+        }
     }
 }

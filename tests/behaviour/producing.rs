@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ottla::{Broker, Clock, Error, Header, ManualClock, Raw, Timestamp, TopicConfig};
+use ottla::{
+    Broker, Clock, Error, Header, ManualClock, Producer, Raw, RecordBuilder, RecordMetadata, Result,
+    Timestamp, TopicConfig,
+};
 
 use crate::support::*;
 
@@ -348,7 +351,8 @@ fn a_batch_lies_together_whoever_else_sends() {
 fn an_empty_batch_is_nothing() {
     on_both(|broker| {
         let producer = with_topic(broker, TopicConfig::new());
-        assert_eq!(producer.send_batch([]).expect("nothing to refuse"), []);
+        let nothing: [(&str, &[u8]); 0] = [];
+        assert_eq!(producer.send_batch(nothing).expect("nothing to refuse"), []);
         assert_eq!(held(broker, "t"), 0);
     });
 }
@@ -368,6 +372,89 @@ fn one_bad_record_keeps_a_whole_batch_out_of_every_partition() {
             assert_eq!(held(broker, "t"), 0);
         }
     });
+}
+
+#[test]
+fn a_batch_carries_all_that_single_records_can() {
+    on_kept(|kept| {
+        let broker = kept.open();
+        let producer = with_topic(&broker, partitions(3));
+        let (key, header) = (String::from("alice"), vec![0xff]);
+        let records = [
+            producer.record(b"0").key(&key).header("trace", &header).null_header("note").partition(2),
+            producer.tombstone("bob").partition(2).timestamp(at(7)),
+            producer.record(b"2").partition(1),
+            producer.record(b"3").key("alice"),
+        ];
+        let places = producer.send_batch(records).expect("sends");
+        let alone = producer.send("alice", b"4").expect("sends");
+        let found: Vec<_> = places.iter().map(|place| (place.partition, place.offset)).collect();
+        assert_eq!(found[..3], [(2, 0), (2, 1), (1, 0)]);
+        assert_eq!(
+            found[3],
+            (alone.partition, alone.offset - 1),
+            "the key decides where no partition is given"
+        );
+        assert_eq!(places[1].timestamp, at(7));
+        drop((producer, broker));
+
+        let all = all_of(&kept.open(), "t");
+        let found = |index: usize| {
+            let place = (places[index].partition, places[index].offset);
+            all.iter()
+                .find(|record| (record.partition.partition, record.offset) == place)
+                .expect("it is kept")
+        };
+        let headers = found(0).headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+        assert_eq!(headers.collect::<Vec<_>>(), [("trace", Some(&[0xff][..])), ("note", None)]);
+        assert_eq!((found(1).key.as_deref(), found(1).value.as_deref()), (Some(&b"bob"[..]), None));
+        assert_eq!(found(1).timestamp, at(7));
+        assert_eq!((found(2).key.as_deref(), found(2).value.as_deref()), (None, Some(&b"2"[..])));
+        assert!(found(2).headers.is_empty());
+    });
+}
+
+/// Five records, of which one is made `bad`.
+fn send_spoiled<'a>(
+    producer: &'a Producer<String, Raw>,
+    bad: u32,
+    spoil: impl Fn(RecordBuilder<'a, String, Raw>) -> RecordBuilder<'a, String, Raw>,
+) -> Result<Vec<RecordMetadata>> {
+    producer.send_batch((0..5).map(|number| {
+        let record = producer.record(b"v").partition(number % 4);
+        if number == bad { spoil(record) } else { record }
+    }))
+}
+
+#[test]
+fn one_record_with_a_bad_setting_keeps_the_whole_batch_out() {
+    on_both(|broker| {
+        let name = "n".repeat(65_536);
+        let producer = with_topic(broker, partitions(4).max_record_bytes(100_000));
+        for bad in 0..5 {
+            let outcome = send_spoiled(&producer, bad, |record| record.partition(4));
+            assert_fails!(outcome, Error::InvalidPartition { partition: 4, partitions: 4, .. });
+            let outcome = send_spoiled(&producer, bad, |record| record.timestamp(at(-1)));
+            assert_fails!(outcome, Error::InvalidTimestamp { millis: -1 });
+            let outcome = send_spoiled(&producer, bad, |record| record.header(&name, ""));
+            assert_fails!(outcome, Error::InvalidHeaders { .. });
+            let outcome = send_spoiled(&producer, bad, |record| record.header("large", &[0; 100_000]));
+            assert_fails!(outcome, Error::RecordTooLarge { max: 100_000, .. });
+            assert_eq!(held(broker, "t"), 0);
+        }
+        send_spoiled(&producer, 0, |record| record).expect("nothing is wrong");
+        assert_eq!(held(broker, "t"), 5);
+    });
+}
+
+#[test]
+fn a_batch_goes_to_the_topic_of_the_producer_that_sends_it() {
+    let broker = Broker::in_memory();
+    let producer = with_topic(&broker, TopicConfig::new());
+    broker.create_topic("other", TopicConfig::new()).expect("a free name");
+    let other: Producer<String, Raw> = broker.producer("other").expect("it exists");
+    producer.send_batch([producer.record(b"a"), other.record(b"b")]).expect("sends");
+    assert_eq!((held(&broker, "t"), held(&broker, "other")), (2, 0));
 }
 
 #[test]
