@@ -219,8 +219,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// More is enqueued for this partition and not yet acknowledged than may be: 64 MiB. Nothing was enqueued;
-    /// wait for a delivery and try again.
+    /// More is enqueued for this partition and not yet acknowledged than may be: 64 MiB. Nothing was
+    /// enqueued; wait for a delivery and try again.
     #[error("{partition} has {pending_bytes} bytes not acknowledged yet, and takes no more beyond {max}")]
     TopicFull {
         /// The partition.

@@ -1,12 +1,12 @@
 //! The log of one partition: the append path, from offset to acknowledgement.
 //!
-//! A batch goes through up to four steps: **staged** (it has its offsets and lies in a chunk), **written** (it
-//! is in the file), **synced**, **published** (readers see it). In memory it is published when it is staged; on
-//! disk when it is written, or under `Durability::PowerLoss` when it is synced.
+//! A batch goes through up to four steps: **staged** (it has its offsets and lies in a chunk), **written**
+//! (it is in the file), **synced**, **published** (readers see it). In memory it is published when it is
+//! staged; on disk when it is written, or under `Durability::PowerLoss` when it is synced.
 //!
 //! Locks, in the order in which they are taken: the syncer's, `tail`, `stage`, then `view` or a segment's
-//! index. `tail` is held during a write, `stage` and the others never during I/O. None is held while a codec
-//! runs; readers take only `view`, briefly, and not at every fetch.
+//! index. `tail` is held during a write, `stage` and the others never during I/O. None is held while a
+//! codec runs; readers take only `view`, briefly, and not at every fetch.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -94,9 +94,9 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// record that another producer began.
     ///
     /// # Errors
-    /// As [`send`](Self::send) and [`RecordBuilder::send`], and [`Error::BatchTooLarge`]; then no record is in
-    /// the log. If a partition fails after another has taken its records, [`Error::PartlyAppended`] says which
-    /// did.
+    /// As [`send`](Self::send) and [`RecordBuilder::send`], and [`Error::BatchTooLarge`]; then no record is
+    /// in the log. If a partition fails after another has taken its records, [`Error::PartlyAppended`] says
+    /// which did.
     ///
     /// ```
     /// # use ottla::{Broker, TopicConfig};

@@ -17,9 +17,9 @@ use crate::sync::Arc;
 
 /// A record being sent, from [`Producer::send_async`](crate::Producer::send_async): a future of its place.
 ///
-/// The record is enqueued before you hold this, in the order of the calls. Only if 64 MiB of its partition wait
-/// to be acknowledged is it enqueued later, when the future is polled and there is room; a future that is
-/// dropped before that takes its record with it.
+/// The record is enqueued before you hold this, in the order of the calls. Only if 64 MiB of its partition
+/// wait to be acknowledged is it enqueued later, when the future is polled and there is room; a future that
+/// is dropped before that takes its record with it.
 #[must_use = "the future tells whether the record was kept: await it"]
 pub struct SendFuture {
     state: State,
