@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -14,6 +15,11 @@ const MAX_RECORD_BYTES: RangeInclusive<u64> = 1..=256 * MIB;
 const MAX_BATCH_BYTES: RangeInclusive<u64> = KIB..=512 * MIB;
 const SEGMENT_BYTES: RangeInclusive<u64> = 4 * KIB..=GIB;
 const MEMORY_LIMIT: RangeInclusive<u64> = 64 * KIB..=1 << 40;
+const SYNC_INTERVAL_MS: RangeInclusive<u64> = 1..=3_600_000;
+
+/// How long what [`Durability::ProcessCrash`] acknowledged may stay unsynced, unless a broker or topic says
+/// otherwise.
+pub(crate) const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What an acknowledged record survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,18 +32,21 @@ pub enum Durability {
     /// The end of this process by any means, `kill -9` included: the bytes are with the operating system
     /// when `send` returns. Default in a directory. A power loss or a crash of the operating
     /// system may take the end of each log: what was not synced yet. A background thread syncs what was sent
-    /// 50 ms ago, one log after the other; what a process that ended without
-    /// [`close`](crate::Broker::close) had not synced is written by the operating system when it sees fit.
+    /// a [`sync_interval`](TopicConfig::sync_interval) ago, one log after the other; what a process that
+    /// ended without [`close`](crate::Broker::close) had not synced is written by the operating system when
+    /// it sees fit.
     ProcessCrash,
-    /// A crash of the operating system or a power loss too: a record is acknowledged, and visible to
-    /// consumers, only after `fdatasync`. Many senders share one sync.
+    /// Also a crash of the operating system or a power loss: a record is acknowledged, and visible to
+    /// consumers, only after `fdatasync`. That takes as long as the device takes, and many senders share one
+    /// sync. Only in a broker with a directory.
     PowerLoss,
 }
 
-/// The settings of a topic, for [`Broker::create_topic`](crate::Broker::create_topic) and
-/// [`Broker::open_topic`](crate::Broker::open_topic).
+/// The settings of a topic, for [`Broker::create_topic`](crate::Broker::create_topic),
+/// [`Broker::open_topic`](crate::Broker::open_topic) and
+/// [`Broker::alter_topic`](crate::Broker::alter_topic).
 ///
-/// A value outside its range is answered with [`Error::InvalidConfig`] when the topic is created.
+/// A value outside its range is answered with [`Error::InvalidConfig`] when the topic is created or altered.
 ///
 /// ```
 /// use ottla::{Broker, TopicConfig};
@@ -54,6 +63,7 @@ pub struct TopicConfig {
     max_batch_bytes: Option<u64>,
     segment_bytes: Option<u64>,
     memory_limit: Option<u64>,
+    sync_interval: Option<Duration>,
 }
 
 impl TopicConfig {
@@ -112,37 +122,108 @@ impl TopicConfig {
         self
     }
 
+    /// How long what [`Durability::ProcessCrash`] acknowledged may wait for a sync: 1 ms to 1 hour, in whole
+    /// milliseconds. Default: the broker's, which is 50 ms. A power loss takes at most what was sent in that
+    /// time and in the round of syncs that follows it. Of no effect at the other levels.
+    #[must_use]
+    pub fn sync_interval(mut self, interval: Duration) -> Self {
+        self.sync_interval = Some(interval);
+        self
+    }
+
     /// The number of partitions that was asked for, if any.
     pub(crate) fn requested_partitions(&self) -> Option<u32> {
         self.partitions
     }
 
-    /// Checks every setting and fills in the defaults. `default` is the broker's durability and `best`
-    /// the highest it can keep.
-    pub(crate) fn settings(&self, default: Durability, best: Durability) -> Result<TopicSettings> {
-        let partitions = in_range("partitions", self.partitions.unwrap_or(1), &PARTITIONS)?;
-        let durability = self.durability.unwrap_or(default);
-        if durability > best {
+    /// The settings of a new topic: what is named here, and defaults for the rest.
+    pub(crate) fn settings(&self, defaults: &TopicDefaults) -> Result<TopicSettings> {
+        let partitions = checked_partitions(self.partitions.unwrap_or(1))?;
+        if let Some(asked) = self.durability
+            && asked > defaults.best
+        {
+            return Err(invalid_durability(asked, "Memory in a broker without a directory"));
+        }
+        let max_record_bytes = self.max_record_bytes.unwrap_or(MIB);
+        let base = TopicSettings {
+            partitions,
+            durability: defaults.durability,
+            max_record_bytes,
+            max_batch_bytes: (16 * MIB).max(max_record_bytes.saturating_add(KIB)),
+            segment_bytes: 128 * MIB,
+            memory_limit: 256 * MIB,
+            sync_interval: defaults.sync_interval,
+        };
+        self.over(&base)
+    }
+
+    /// The settings of an existing topic after a change: what is named here, and what it has for the rest.
+    pub(crate) fn altered(&self, current: &TopicSettings) -> Result<TopicSettings> {
+        if let Some(asked) = self.partitions
+            && asked != current.partitions
+        {
             return Err(Error::InvalidConfig {
-                setting: "durability",
-                value: format!("{durability:?}"),
-                allowed: "Memory in a broker without a directory".to_owned(),
+                setting: "partitions",
+                value: asked.to_string(),
+                allowed: format!("{}, as it is: increase_partitions changes it", current.partitions),
             });
         }
-        let record = self.max_record_bytes.unwrap_or(MIB);
-        let max_record_bytes = in_range("max_record_bytes", record, &MAX_RECORD_BYTES)?;
-        let batch = self.max_batch_bytes.unwrap_or_else(|| (16 * MIB).max(max_record_bytes + KIB));
-        let max_batch_bytes = in_range("max_batch_bytes", batch, &MAX_BATCH_BYTES)?;
-        let segment = self.segment_bytes.unwrap_or(128 * MIB);
-        let memory = self.memory_limit.unwrap_or(256 * MIB);
+        match self.durability {
+            Some(asked) if asked > Durability::Memory && current.durability == Durability::Memory => {
+                Err(invalid_durability(asked, "Memory, as it is: the topic was made without files"))
+            }
+            Some(Durability::Memory) if current.durability > Durability::Memory => {
+                let allowed = "ProcessCrash or PowerLoss: the topic's records are in files";
+                Err(invalid_durability(Durability::Memory, allowed))
+            }
+            _ => self.over(current),
+        }
+    }
+
+    /// `base` with what is named here, checked.
+    fn over(&self, base: &TopicSettings) -> Result<TopicSettings> {
+        let record = self.max_record_bytes.unwrap_or(base.max_record_bytes);
+        let batch = self.max_batch_bytes.unwrap_or(base.max_batch_bytes);
+        let segment = self.segment_bytes.unwrap_or(base.segment_bytes);
+        let memory = self.memory_limit.unwrap_or(base.memory_limit);
         Ok(TopicSettings {
-            partitions,
-            durability,
-            max_record_bytes,
-            max_batch_bytes,
+            partitions: base.partitions,
+            durability: self.durability.unwrap_or(base.durability),
+            max_record_bytes: in_range("max_record_bytes", record, &MAX_RECORD_BYTES)?,
+            max_batch_bytes: in_range("max_batch_bytes", batch, &MAX_BATCH_BYTES)?,
             segment_bytes: in_range("segment_bytes", segment, &SEGMENT_BYTES)?,
             memory_limit: in_range("memory_limit", memory, &MEMORY_LIMIT)?,
+            sync_interval: checked_sync_interval(self.sync_interval.unwrap_or(base.sync_interval))?,
         })
+    }
+}
+
+/// What a broker gives to topics that do not say otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopicDefaults {
+    pub(crate) durability: Durability,
+    pub(crate) sync_interval: Duration,
+    /// The highest level that the broker can keep.
+    pub(crate) best: Durability,
+}
+
+impl TopicDefaults {
+    /// Of a broker without a directory.
+    pub(crate) fn in_memory() -> Self {
+        Self {
+            durability: Durability::Memory,
+            sync_interval: DEFAULT_SYNC_INTERVAL,
+            best: Durability::Memory,
+        }
+    }
+
+    /// Of a broker with a directory.
+    pub(crate) fn on_disk() -> Self {
+        Self {
+            durability: Durability::ProcessCrash,
+            sync_interval: DEFAULT_SYNC_INTERVAL,
+            best: Durability::PowerLoss,
+        }
     }
 }
 
@@ -155,6 +236,29 @@ pub(crate) struct TopicSettings {
     pub(crate) max_batch_bytes: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) memory_limit: u64,
+    /// Whole milliseconds.
+    pub(crate) sync_interval: Duration,
+}
+
+/// Checks how many partitions a topic is to have.
+pub(crate) fn checked_partitions(partitions: u32) -> Result<u32> {
+    in_range("partitions", partitions, &PARTITIONS)
+}
+
+/// Checks how long records may stay unsynced, and drops what is not whole milliseconds.
+pub(crate) fn checked_sync_interval(interval: Duration) -> Result<Duration> {
+    match u64::try_from(interval.as_millis()) {
+        Ok(millis) if SYNC_INTERVAL_MS.contains(&millis) => Ok(Duration::from_millis(millis)),
+        _ => Err(Error::InvalidConfig {
+            setting: "sync_interval",
+            value: format!("{interval:?}"),
+            allowed: "1 ms to 1 hour".to_owned(),
+        }),
+    }
+}
+
+fn invalid_durability(asked: Durability, allowed: &str) -> Error {
+    Error::InvalidConfig { setting: "durability", value: format!("{asked:?}"), allowed: allowed.to_owned() }
 }
 
 fn in_range<T: PartialOrd + Display + Copy>(
@@ -177,35 +281,70 @@ mod tests {
     use super::*;
 
     fn settings(config: &TopicConfig) -> Result<TopicSettings> {
-        config.settings(Durability::ProcessCrash, Durability::ProcessCrash)
+        config.settings(&TopicDefaults::on_disk())
     }
 
     #[test]
     fn every_setting_refuses_what_is_outside_its_range_and_names_it() {
         let new = TopicConfig::new;
+        let current = settings(&new()).expect("the defaults are in range");
         for (setting, config) in [
             ("partitions", new().partitions(0)),
             ("partitions", new().partitions(10_001)),
             ("max_record_bytes", new().max_record_bytes(0)),
+            ("max_record_bytes", new().max_record_bytes(u64::MAX)),
             ("max_batch_bytes", new().max_batch_bytes(GIB)),
             ("segment_bytes", new().segment_bytes(10)),
             ("segment_bytes", new().segment_bytes(2 * GIB)),
             ("memory_limit", new().memory_limit(0)),
+            ("sync_interval", new().sync_interval(Duration::from_micros(999))),
+            ("sync_interval", new().sync_interval(Duration::from_secs(3_601))),
+            ("sync_interval", new().sync_interval(Duration::MAX)),
         ] {
             let error = settings(&config).expect_err(setting).to_string();
             assert!(error.contains(setting) && error.contains(" to "), "{error}");
+            let error = config.altered(&current).expect_err(setting).to_string();
+            assert!(error.contains(setting), "{error}");
         }
     }
 
     #[test]
     fn a_memory_broker_cannot_promise_more_than_memory() {
-        let config = TopicConfig::new().durability(Durability::ProcessCrash);
-        assert!(config.settings(Durability::Memory, Durability::Memory).is_err());
+        for level in [Durability::ProcessCrash, Durability::PowerLoss] {
+            let config = TopicConfig::new().durability(level);
+            assert!(config.settings(&TopicDefaults::in_memory()).is_err(), "{level:?}");
+        }
     }
 
     #[test]
     fn the_default_batch_always_holds_the_largest_record() {
         let found = settings(&TopicConfig::new().max_record_bytes(200 * MIB)).expect("in range");
         assert!(found.max_batch_bytes > found.max_record_bytes);
+    }
+
+    #[test]
+    fn altering_changes_what_is_named_and_leaves_the_rest() {
+        let base = TopicConfig::new().partitions(3).segment_bytes(8_192).max_batch_bytes(4_096);
+        let current = settings(&base).expect("in range");
+        let change = TopicConfig::new().max_record_bytes(500).sync_interval(Duration::from_millis(7));
+        let expected = TopicSettings {
+            max_record_bytes: 500,
+            sync_interval: Duration::from_millis(7),
+            ..current.clone()
+        };
+        assert_eq!(change.altered(&current).expect("in range"), expected);
+        assert_eq!(TopicConfig::new().altered(&current).expect("no change"), current);
+        assert_eq!(TopicConfig::new().partitions(3).altered(&current).expect("no change"), current);
+    }
+
+    #[test]
+    fn a_topic_stays_in_memory_or_on_disk() {
+        let on_disk = settings(&TopicConfig::new()).expect("in range");
+        let in_memory = TopicConfig::new().settings(&TopicDefaults::in_memory()).expect("in range");
+        let level = |level| TopicConfig::new().durability(level);
+        assert!(level(Durability::Memory).altered(&on_disk).is_err());
+        assert!(level(Durability::PowerLoss).altered(&on_disk).is_ok());
+        assert!(level(Durability::ProcessCrash).altered(&in_memory).is_err());
+        assert!(level(Durability::Memory).altered(&in_memory).is_ok());
     }
 }

@@ -69,6 +69,28 @@ pub enum Error {
         requested: u32,
     },
 
+    /// A topic keeps the partitions it has: their records would be lost with them.
+    #[error("topic {topic:?} has {existing} partitions and cannot have fewer, such as {requested}")]
+    FewerPartitions {
+        /// The topic.
+        topic: String,
+        /// How many partitions it has.
+        existing: u32,
+        /// How many were asked for.
+        requested: u32,
+    },
+
+    /// A Kafka property that is not known, has no meaning here, or has a value that cannot be kept.
+    #[error("Kafka property {name:?} = {value:?} cannot be used: {reason}")]
+    InvalidProperty {
+        /// The property's name as given.
+        name: String,
+        /// The value as given.
+        value: String,
+        /// Why it cannot be used, and what can.
+        reason: String,
+    },
+
     /// The topic has no such partition.
     #[error("topic {topic:?} has no partition {partition}: its partitions are 0 to {}", partitions - 1)]
     InvalidPartition {

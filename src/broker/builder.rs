@@ -7,7 +7,7 @@ use super::flusher;
 use super::report::{LoweredCommit, RecoveryReport};
 use super::{Broker, Disk, Inner};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Durability;
+use crate::config::{Durability, TopicDefaults};
 use crate::error::{Error, Result};
 use crate::group::{Commit, CommittedOffsets, Coordinator};
 use crate::ids::TopicPartition;
@@ -95,8 +95,9 @@ impl BrokerBuilder {
             clock: Arc::clone(&self.clock),
             flush: flush.clone(),
         };
-        let durability = self.durability.unwrap_or(Durability::ProcessCrash);
-        let (catalog, opened) = Catalog::open(home, durability)?;
+        let defaults = TopicDefaults::on_disk();
+        let durability = self.durability.unwrap_or(defaults.durability);
+        let (catalog, opened) = Catalog::open(home, TopicDefaults { durability, ..defaults })?;
         let log = Arc::clone(catalog.committed_offsets_topic()?.partition(0)?);
         let committed = CommittedOffsets::open(log, Arc::clone(&self.clock))?;
         let lowered_commits = lower_commits(&catalog, &committed)?;
@@ -162,7 +163,7 @@ fn lower_commits(catalog: &Catalog, committed: &CommittedOffsets) -> Result<Vec<
 }
 
 fn lowered_commit(group: &str, commit: Commit, topic: &Topic) -> Option<(Commit, LoweredCommit)> {
-    let end_offset = topic.partitions().get(commit.partition as usize)?.end_offset();
+    let end_offset = topic.partition(commit.partition).ok()?.end_offset();
     if commit.offset <= end_offset {
         return None;
     }

@@ -3,6 +3,7 @@
 mod builder;
 mod flusher;
 mod report;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +14,6 @@ pub use builder::BrokerBuilder;
 pub use report::{LoweredCommit, PartitionDescription, RecoveryReport, TopicDescription};
 
 use crate::clock::Clock;
-use crate::config::TopicConfig;
 use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
 use crate::group::Coordinator;
@@ -99,56 +99,6 @@ impl Broker {
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.inner.recovery_report
-    }
-
-    /// Makes a topic that does not exist yet.
-    ///
-    /// # Errors
-    /// [`Error::TopicExists`], [`Error::InvalidTopicName`], [`Error::InvalidConfig`], [`Error::Closed`];
-    /// [`Error::Io`] and [`Error::StorageFull`], after which there is no such topic, unless taking it back
-    /// failed too: then an empty one may be there at the next open. [`Error::Corrupt`] if directories of
-    /// its name hold files that belong to no topic.
-    #[expect(clippy::needless_pass_by_value, reason = "a config is made for this call")]
-    pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
-        self.open_catalog()?.create(name, &config).map(drop)
-    }
-
-    /// Makes a topic unless it exists. An existing one keeps its settings, whatever `config` says.
-    ///
-    /// # Errors
-    /// [`Error::PartitionCountMismatch`] if it exists and `config` names another number of partitions; else
-    /// as [`create_topic`](Self::create_topic).
-    #[expect(clippy::needless_pass_by_value, reason = "a config is made for this call")]
-    pub fn open_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
-        self.open_catalog()?.open_or_create(name, &config).map(drop)
-    }
-
-    /// The names of all topics, in alphabetical order.
-    #[must_use]
-    pub fn list_topics(&self) -> Vec<String> {
-        self.inner.catalog.topics().iter().map(|topic| topic.name().to_string()).collect()
-    }
-
-    /// A topic's settings, and what its partitions hold now.
-    ///
-    /// # Errors
-    /// [`Error::TopicNotFound`].
-    pub fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
-        let topic = self.inner.catalog.user_topic(name)?;
-        Ok(TopicDescription::of(&topic))
-    }
-
-    /// Deletes a topic and its records. Producers and consumers that hold it get [`Error::TopicDeleted`];
-    /// records that were polled stay valid.
-    ///
-    /// # Errors
-    /// [`Error::TopicNotFound`], [`Error::InvalidTopicName`], [`Error::Closed`]; [`Error::Io`] and
-    /// [`Error::StorageFull`]: if [`list_topics`](Self::list_topics) still has the topic, nothing was done;
-    /// otherwise it is gone, and the files that are left go when the name is used again or the broker is
-    /// next opened.
-    pub fn delete_topic(&self, name: &str) -> Result<()> {
-        let topic = self.open_catalog()?.delete(name)?;
-        self.inner.coordinator.committed().forget_topic(topic.id())
     }
 
     /// A producer for a topic, with codecs for key and value.

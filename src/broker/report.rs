@@ -1,5 +1,7 @@
 //! What a broker tells about itself: its topics, and what opening its directory found.
 
+use std::time::Duration;
+
 use crate::config::Durability;
 use crate::ids::TopicPartition;
 use crate::log::TornTail;
@@ -23,6 +25,8 @@ pub struct TopicDescription {
     pub segment_bytes: u64,
     /// How many bytes the topic may hold if it is in memory.
     pub memory_limit: u64,
+    /// How long what [`Durability::ProcessCrash`] acknowledged may wait for a sync.
+    pub sync_interval: Duration,
     /// The partitions, by number.
     pub partitions: Vec<PartitionDescription>,
 }
@@ -35,8 +39,7 @@ pub struct PartitionDescription {
     pub partition: u32,
     /// Random; seeds the checksums of the partition's records.
     pub id: u64,
-    /// The first offset that is kept. In memory it is also the number of records that were dropped at the
-    /// bound.
+    /// The first offset that is kept: records below it were deleted or, in memory, dropped at the bound.
     pub start_offset: u64,
     /// The offset behind the last readable record.
     pub end_offset: u64,
@@ -45,7 +48,7 @@ pub struct PartitionDescription {
 impl TopicDescription {
     pub(super) fn of(topic: &Topic) -> Self {
         let settings = topic.settings();
-        let partitions = topic.partitions().iter().map(|log| PartitionDescription {
+        let partitions = topic.partitions().map(|log| PartitionDescription {
             partition: log.identity().partition,
             id: log.identity().id,
             start_offset: log.start_offset(),
@@ -59,6 +62,7 @@ impl TopicDescription {
             max_batch_bytes: settings.max_batch_bytes,
             segment_bytes: settings.segment_bytes,
             memory_limit: settings.memory_limit,
+            sync_interval: settings.sync_interval,
             partitions: partitions.collect(),
         }
     }
@@ -73,8 +77,8 @@ pub struct RecoveryReport {
     pub torn_tails: Vec<TornTail>,
     /// Groups that had committed more than their partition now holds.
     pub lowered_commits: Vec<LoweredCommit>,
-    /// Topics that were deleted, or never finished, whose files could not be removed. It is tried again when
-    /// the name is used, and at the next open.
+    /// Topics that were deleted, or never finished, or that were to get partitions, of which files could not
+    /// be removed. It is tried again when the name is used, and at the next open.
     pub unremoved_topics: Vec<String>,
 }
 

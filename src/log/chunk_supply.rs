@@ -30,6 +30,10 @@ impl ChunkSupply {
         Self { next_bytes: FIRST_CHUNK_BYTES, in_view: 0, limit, retired: VecDeque::new() }
     }
 
+    pub(super) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     /// Memory for the next chunk, of `bytes` or more.
     pub(super) fn next(&mut self, bytes: usize) -> Memory {
         let wanted = (self.next_bytes as usize).max(bytes);

@@ -19,8 +19,10 @@ mod partition_log;
 mod reader;
 mod recovery;
 mod segment;
+mod settings;
 mod stage;
 mod syncer;
+mod trim;
 mod view;
 
 pub(crate) use append::Pending;

@@ -9,7 +9,6 @@
 //! codec runs; readers take only `view`, briefly, and not at every fetch.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use event_listener::Event;
 
@@ -19,6 +18,7 @@ use super::health::{Health, Status};
 use super::identity::{LogIdentity, LogPlace};
 use super::recovery::{self, TornTail};
 use super::segment::{Segment, SegmentHeader, WriteError};
+use super::settings::LogSettings;
 use super::stage::{Piece, Stage};
 use super::syncer::{SyncSource, Syncer, Unsynced};
 use super::view::View;
@@ -26,10 +26,7 @@ use crate::config::{Durability, TopicSettings};
 use crate::error::{Error, Result};
 use crate::record::frame::{CrcSeed, NewRecord};
 use crate::sync::signal::Waiters;
-use crate::sync::{Arc, CachePadded, Mutex, RwLock, Weak};
-
-/// How long records wait for others before they are synced together.
-const SYNC_INTERVAL: Duration = Duration::from_millis(50);
+use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, RwLock, Weak};
 
 /// How much of the end of a log on disk is kept in memory, where readers that keep up find it.
 const DISK_TAIL_BYTES: u64 = 1 << 20;
@@ -38,23 +35,22 @@ const DISK_TAIL_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct PartitionLog {
     identity: LogIdentity,
-    max_record_bytes: usize,
-    max_batch_bytes: usize,
-    durability: Durability,
-    segment_bytes: u64,
+    settings: LogSettings,
     /// Apart from what readers touch.
     stage: CachePadded<Mutex<Stage>>,
     view: CachePadded<RwLock<View>>,
     waiters: CachePadded<Waiters>,
     health: Health,
+    /// Records below this offset were deleted; a reader that is there looks again.
+    pub(super) trimmed: AtomicU64,
     /// `None` in memory.
-    disk: Option<Home>,
+    pub(super) disk: Option<Home>,
 }
 
 /// What a log on disk has beside its stage.
 #[derive(Debug)]
 pub(super) struct Home {
-    place: LogPlace,
+    pub(super) place: LogPlace,
     pub(super) tail: Mutex<DiskTail>,
     pub(super) syncer: Arc<Syncer>,
     /// Notified when fewer bytes wait to be acknowledged.
@@ -90,9 +86,9 @@ impl PartitionLog {
         segment.sync(place.data_dir.storage())
     }
 
-    /// Reads a log on disk and verifies its frames. Changes nothing.
-    pub(crate) fn examine(identity: LogIdentity, place: LogPlace) -> Result<ExaminedLog> {
-        let examined = recovery::examine(place.data_dir.storage(), &place.dir, &identity)?;
+    /// Reads a log on disk and verifies its frames; those below `start_offset` were deleted. Changes nothing.
+    pub(crate) fn examine(identity: LogIdentity, place: LogPlace, start_offset: u64) -> Result<ExaminedLog> {
+        let examined = recovery::examine(place.data_dir.storage(), &place.dir, &identity, start_offset)?;
         Ok(ExaminedLog { identity, place, examined })
     }
 
@@ -125,19 +121,22 @@ impl PartitionLog {
                 Home { place, tail: Mutex::new(tail), syncer, room: Event::new(), unheard: Mutex::default() }
             }),
             identity,
-            max_record_bytes: settings.max_record_bytes as usize,
-            max_batch_bytes: settings.max_batch_bytes as usize,
-            durability: settings.durability,
-            segment_bytes: settings.segment_bytes,
+            settings: LogSettings::new(settings),
             stage: CachePadded::new(Mutex::new(stage)),
             view: CachePadded::new(RwLock::new(view)),
             waiters: CachePadded::new(Waiters::default()),
             health: Health::default(),
+            trimmed: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn identity(&self) -> &LogIdentity {
         &self.identity
+    }
+
+    /// What of the topic's settings counts here.
+    pub(crate) fn settings(&self) -> &LogSettings {
+        &self.settings
     }
 
     /// Where the log is kept; `None` in memory.
@@ -166,20 +165,20 @@ impl PartitionLog {
     /// Whether one record is within the topic's bound; asked before the lock is taken.
     #[inline]
     pub(crate) fn check_record(&self, record: &NewRecord<'_>) -> Result<()> {
-        let size = record.payload_bytes();
-        if size > self.max_record_bytes {
+        let (size, max) = (record.payload_bytes(), self.settings.max_record_bytes());
+        if size > max {
             let topic = self.identity.topic.to_string();
-            return Err(Error::RecordTooLarge { topic, size, max: self.max_record_bytes });
+            return Err(Error::RecordTooLarge { topic, size, max });
         }
         Ok(())
     }
 
     /// Whether several records together are within the topic's bound.
     pub(crate) fn check_batch(&self, batch: &[NewRecord<'_>]) -> Result<()> {
-        let size = batch.iter().map(NewRecord::frame_bytes).sum();
-        if size > self.max_batch_bytes && batch.len() > 1 {
+        let (size, max) = (batch.iter().map(NewRecord::frame_bytes).sum(), self.settings.max_batch_bytes());
+        if size > max && batch.len() > 1 {
             let topic = self.identity.topic.to_string();
-            return Err(Error::BatchTooLarge { topic, size, max: self.max_batch_bytes });
+            return Err(Error::BatchTooLarge { topic, size, max });
         }
         Ok(())
     }
@@ -197,13 +196,13 @@ impl PartitionLog {
     pub(super) fn stage_batch(&self, stage: &mut Stage, batch: &[NewRecord<'_>]) -> Result<u64> {
         self.health.check_appendable(&self.identity)?;
         let bytes = batch.iter().map(NewRecord::frame_bytes).sum();
-        Ok(stage.push(batch, bytes, self.segment_bytes, &self.view))
+        Ok(stage.push(batch, bytes, &self.settings, &self.view))
     }
 
     /// Whether what is written waits for a sync before readers see it.
     #[inline]
     pub(super) fn publishes_when_synced(&self) -> bool {
-        self.durability >= Durability::PowerLoss
+        self.settings.durability() >= Durability::PowerLoss
     }
 
     /// Writes everything staged so far to the file. After an error nothing is staged.
@@ -230,15 +229,17 @@ impl PartitionLog {
             };
             return Err(self.take_back(home, tail, error));
         }
+        // Read once: it may be altered meanwhile.
+        let leave_to_sync = self.publishes_when_synced();
         let waiting = {
             let mut stage = self.stage.lock();
             let waiting = stage.wrote(&piece.bytes);
-            if !self.publishes_when_synced() {
+            if !leave_to_sync {
                 stage.publish(&piece.bytes, &self.view);
             }
             waiting
         };
-        if self.publishes_when_synced() {
+        if leave_to_sync {
             tail.leave_to_sync(&piece.bytes, waiting);
             return Ok(());
         }
@@ -286,7 +287,7 @@ impl PartitionLog {
     #[inline]
     pub(super) fn request_sync(&self, home: &Home, stage: &mut Stage) {
         if !stage.sync_requested {
-            stage.sync_requested = home.place.flush.sync_within(SYNC_INTERVAL, &home.syncer);
+            stage.sync_requested = home.place.flush.sync_within(self.settings.sync_interval(), &home.syncer);
         }
     }
 
@@ -389,7 +390,7 @@ impl Drop for PartitionLog {
             let _asked = if is_awaited {
                 flush.write(&home.syncer)
             } else {
-                flush.sync_within(SYNC_INTERVAL, &home.syncer)
+                flush.sync_within(self.settings.sync_interval(), &home.syncer)
             };
         }
     }

@@ -107,6 +107,10 @@ impl PartitionLog {
     /// end of the log.
     pub(crate) fn fetch(&self, cursor: &mut Cursor) -> Result<Option<Run>> {
         self.check_readable()?;
+        if cursor.offset < self.trimmed() {
+            // What it holds was deleted: the view says where the log begins.
+            cursor.place = Place::Unknown;
+        }
         loop {
             let found = match &mut cursor.place {
                 Place::Chunk { chunk, position } => {
@@ -185,12 +189,12 @@ impl PartitionLog {
     /// The first record with a timestamp of `timestamp` or more: its offset and its timestamp.
     pub(crate) fn find_timestamp(&self, timestamp: i64) -> Result<Option<(u64, i64)>> {
         self.check_readable()?;
-        let Pieces { segments, chunks } = self.view().read().pieces();
+        let Pieces { start_offset, segments, chunks } = self.view().read().pieces();
         for (segment, end) in segments {
             let start = segment.index().read().before_timestamp(timestamp);
             if let Some(mut start) = start {
                 while let Some(block) = segment.read(start, end)? {
-                    if let Some(found) = first_since(&block.chunk, timestamp) {
+                    if let Some(found) = first_since(&block.chunk, timestamp, start_offset) {
                         return Ok(Some(found));
                     }
                     start = block.next;
@@ -198,7 +202,7 @@ impl PartitionLog {
             }
         }
         let late_enough = chunks.iter().filter(|chunk| chunk.max_timestamp() >= timestamp);
-        Ok(late_enough.filter_map(|chunk| first_since(chunk, timestamp)).next())
+        Ok(late_enough.filter_map(|chunk| first_since(chunk, timestamp, start_offset)).next())
     }
 }
 
@@ -224,8 +228,9 @@ fn position_in_chunk(chunk: &Chunk, offset: u64) -> usize {
     before.map(Frame::len).sum()
 }
 
-fn first_since(chunk: &Chunk, timestamp: i64) -> Option<(u64, i64)> {
+/// The first record of that time or later, from `start_offset` on.
+fn first_since(chunk: &Chunk, timestamp: i64, start_offset: u64) -> Option<(u64, i64)> {
     let mut records = Frames::new(chunk.bytes(0..chunk.visible().bytes)).filter(|frame| frame.is_record());
-    let found = records.find(|frame| frame.timestamp() >= timestamp)?;
+    let found = records.find(|frame| frame.timestamp() >= timestamp && frame.offset() >= start_offset)?;
     Some((found.offset(), found.timestamp()))
 }

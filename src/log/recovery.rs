@@ -6,6 +6,9 @@
 //! incomplete batch, from the batch's first frame) on, there is no valid later frame, and no later segment.
 //! Its bytes are kept beside the segment and cut off it. Bytes that are no frame but are followed by valid
 //! ones are **damage** to records that may have been acknowledged: [`Error::Corrupt`].
+//!
+//! The log begins in the last segment whose base offset is not above the start offset that the catalog says.
+//! Earlier files hold deleted records only: they are not read, and removed.
 
 use std::path::{Path, PathBuf};
 
@@ -59,8 +62,11 @@ pub(super) struct Recovered {
 pub(super) struct Examined {
     /// By base offset, with what is in each.
     segments: Vec<(SegmentFile, Scan)>,
+    start_offset: u64,
     end_offset: u64,
     tail: Tail,
+    /// Files that hold nothing but deleted records.
+    leftovers: Vec<PathBuf>,
 }
 
 /// What is behind the last whole record.
@@ -73,12 +79,16 @@ enum Tail {
     Stub(SegmentFile),
 }
 
-/// Reads the log of `identity` in `dir`, and changes nothing.
-pub(super) fn examine(storage: &dyn Storage, dir: &Path, identity: &LogIdentity) -> Result<Examined> {
-    let mut files = open_segments(storage, dir, identity)?;
+/// Reads the log of `identity` in `dir`, whose records below `start_offset` were deleted. Changes nothing.
+pub(super) fn examine(
+    storage: &dyn Storage,
+    dir: &Path,
+    identity: &LogIdentity,
+    start_offset: u64,
+) -> Result<Examined> {
+    let Found { mut files, leftovers } = open_segments(storage, dir, identity, start_offset)?;
     let stub = files.pop_if(|file| file.is_stub);
-    // Version 1 never removes segments from the front.
-    let mut end_offset = 0;
+    let mut end_offset = first_offset(&files, start_offset)?;
     let mut tail = stub.map_or(Tail::Clean, Tail::Stub);
     let mut segments = Vec::with_capacity(files.len());
     let last = files.len().saturating_sub(1);
@@ -97,26 +107,47 @@ pub(super) fn examine(storage: &dyn Storage, dir: &Path, identity: &LogIdentity)
     if let Tail::Stub(stub) = &tail {
         stub.check_begins_at(end_offset)?;
     }
-    Ok(Examined { segments, end_offset, tail })
+    if let Some((file, scan)) = segments.last()
+        && end_offset < start_offset
+    {
+        // What was deleted was on stable storage before.
+        let detail =
+            format!("its records end at offset {end_offset}, yet those up to {start_offset} were deleted");
+        return Err(file.corrupt(scan.end_position, detail));
+    }
+    Ok(Examined { segments, start_offset, end_offset, tail, leftovers })
+}
+
+/// Where the first segment has to begin: at offset 0, or at or before what is kept.
+fn first_offset(files: &[SegmentFile], start_offset: u64) -> Result<u64> {
+    let Some(first) = files.first() else { return Ok(0) };
+    let base_offset = first.header.base_offset;
+    if base_offset > start_offset {
+        first.check_begins_at(start_offset)?;
+    }
+    Ok(base_offset)
 }
 
 impl Examined {
-    /// Cuts off the torn tail, if there is one.
+    /// Cuts off the torn tail, if there is one, and removes the files of deleted records.
     pub(super) fn mend(self, storage: &dyn Storage, identity: &LogIdentity) -> Result<Recovered> {
+        for path in &self.leftovers {
+            // One that cannot be removed does no harm: it is tried again at the next open.
+            drop(storage.remove_file(path));
+        }
         let torn_tail = match (self.tail, self.segments.last()) {
             (Tail::Torn(tail), Some((file, scan))) => Some(file.cut(storage, identity, scan, &tail)?),
             (Tail::Stub(stub), _) => Some(stub.remove(storage, identity)?),
             _ => None,
         };
         let recovery_point = self.segments.last().map_or(0, |(file, _)| file.header.recovery_point);
-        let start_offset = self.segments.first().map_or(0, |(file, _)| file.header.base_offset);
         let segments = self.segments.into_iter().map(|(file, scan)| {
             let SegmentFile { header, path, file, .. } = file;
             Arc::new(Segment::new(&header, path, file, scan.end_position, scan.index))
         });
         Ok(Recovered {
             segments: segments.collect(),
-            start_offset,
+            start_offset: self.start_offset,
             end_offset: self.end_offset,
             recovery_point,
             torn_tail,
@@ -135,15 +166,26 @@ struct SegmentFile {
     is_stub: bool,
 }
 
-/// Opens all segments and checks their headers, before anything is changed.
-fn open_segments(storage: &dyn Storage, dir: &Path, identity: &LogIdentity) -> Result<Vec<SegmentFile>> {
+/// The files in a partition's directory.
+struct Found {
+    /// Those that hold the log, by base offset.
+    files: Vec<SegmentFile>,
+    /// Those before them.
+    leftovers: Vec<PathBuf>,
+}
+
+/// Opens the segments from the one that holds `start_offset` on, and checks their headers, before anything is
+/// changed.
+fn open_segments(
+    storage: &dyn Storage,
+    dir: &Path,
+    identity: &LogIdentity,
+    start_offset: u64,
+) -> Result<Found> {
     let names = storage.list(dir).map_err(Error::io("list", dir))?;
     let mut base_offsets: Vec<u64> = names.iter().filter_map(|name| base_offset_of(name)).collect();
     base_offsets.sort_unstable();
-    let last = base_offsets.len().saturating_sub(1);
-    let opened = base_offsets.iter().enumerate().map(|(number, &base_offset)| {
-        // The first segment was synced before the partition was first used, so it cannot be a stub.
-        let may_be_stub = number == last && number > 0;
+    let open = |base_offset: u64, may_be_stub: bool| {
         SegmentFile::open(
             storage,
             dir.join(segment_file_name(base_offset)),
@@ -151,8 +193,22 @@ fn open_segments(storage: &dyn Storage, dir: &Path, identity: &LogIdentity) -> R
             identity,
             may_be_stub,
         )
-    });
-    opened.collect()
+    };
+    let last = base_offsets.len().saturating_sub(1);
+    let mut first = base_offsets.partition_point(|base| *base <= start_offset).saturating_sub(1);
+    let kept = base_offsets.iter().enumerate().skip(first);
+    // The first segment was synced before the partition was first used, so it cannot be a stub.
+    let files = kept.map(|(number, &base_offset)| open(base_offset, number == last && number > 0));
+    let mut files = files.collect::<Result<Vec<_>>>()?;
+    if let [stub] = &files[..]
+        && stub.is_stub
+    {
+        // The log ends where it begins, and the segment that says so is the one before the stub.
+        first -= 1;
+        files.insert(0, open(base_offsets[first], false)?);
+    }
+    let leftovers = base_offsets[..first].iter().map(|&base| dir.join(segment_file_name(base)));
+    Ok(Found { files, leftovers: leftovers.collect() })
 }
 
 impl SegmentFile {

@@ -2,10 +2,11 @@
 //! are written to a file and shown to readers. Nothing in this file does I/O; all of it is touched only by
 //! the holder of the partition's lock.
 
-use super::chunk::{ChunkWriter, Mark, StagedBytes};
+use super::chunk::{Chunk, ChunkWriter, Mark, StagedBytes};
 use super::chunk_supply::ChunkSupply;
 use super::completion::Completion;
 use super::segment::SEGMENT_HEADER_BYTES;
+use super::settings::LogSettings;
 use super::view::View;
 use crate::record::frame::{self, CrcSeed, NewRecord, Stamp};
 use crate::sync::{Arc, RwLock};
@@ -78,6 +79,11 @@ impl Stage {
         Self { plan: Some(Plan { crc_seed, position }), ..Self::in_memory(next_offset, limit) }
     }
 
+    /// Takes back a chunk that left the view.
+    pub(super) fn retire(&mut self, chunk: Arc<Chunk>) {
+        self.supply.retire(chunk);
+    }
+
     pub(super) fn next_offset(&self) -> u64 {
         self.next_offset
     }
@@ -92,10 +98,10 @@ impl Stage {
         &mut self,
         batch: &[NewRecord<'_>],
         bytes: usize,
-        segment_bytes: u64,
+        settings: &LogSettings,
         view: &RwLock<View>,
     ) -> u64 {
-        self.make_room(bytes, segment_bytes, view);
+        self.make_room(bytes, settings, view);
         let Some(StagedChunk { writer, .. }) = self.chunks.last_mut() else {
             unreachable!("make_room leaves a chunk to write to");
         };
@@ -124,17 +130,20 @@ impl Stage {
 
     /// Leaves a chunk with room for a batch of `bytes`.
     #[inline]
-    fn make_room(&mut self, bytes: usize, segment_bytes: u64, view: &RwLock<View>) {
+    fn make_room(&mut self, bytes: usize, settings: &LogSettings, view: &RwLock<View>) {
         let mut starts_segment = false;
         if let Some(plan) = &mut self.plan {
             // An empty segment takes anything.
-            starts_segment =
-                plan.position + bytes as u64 > segment_bytes && plan.position > SEGMENT_HEADER_BYTES;
+            starts_segment = plan.position + bytes as u64 > settings.segment_bytes()
+                && plan.position > SEGMENT_HEADER_BYTES;
             if starts_segment {
                 plan.position = SEGMENT_HEADER_BYTES;
             }
         }
         if starts_segment || self.chunks.last().is_none_or(|chunk| chunk.writer.remaining() < bytes) {
+            if self.plan.is_none() {
+                self.supply.set_limit(settings.memory_limit());
+            }
             self.next_chunk(bytes, starts_segment, view);
         }
     }

@@ -38,6 +38,8 @@ pub(crate) enum Location {
 /// Everything that a log holds at one moment.
 #[derive(Debug)]
 pub(crate) struct Pieces {
+    /// The first piece may hold earlier records, which were deleted.
+    pub(crate) start_offset: u64,
     /// Each with the end of what is to be read from its file; what follows is in the chunks.
     pub(crate) segments: Vec<(Arc<Segment>, u64)>,
     pub(crate) chunks: Vec<Arc<Chunk>>,
@@ -102,7 +104,11 @@ impl View {
     /// All pieces, in order.
     pub(crate) fn pieces(&self) -> Pieces {
         let segments = self.segments.iter().map(|segment| (Arc::clone(segment), segment.readable()));
-        Pieces { segments: segments.collect(), chunks: self.chunks.iter().cloned().collect() }
+        Pieces {
+            start_offset: self.start_offset,
+            segments: segments.collect(),
+            chunks: self.chunks.iter().cloned().collect(),
+        }
     }
 
     pub(crate) fn push_segment(&mut self, segment: Arc<Segment>) {
@@ -123,8 +129,22 @@ impl View {
             // One that stayed empty may have been made before a roll, for a position in another segment.
             Some(_) if chunk.visible().bytes == 0 => {}
             Some(segment) => segment.set_readable(chunk.base_position() + chunk.visible().bytes as u64),
-            None => self.start_offset = next_base_offset,
+            None => self.start_offset = self.start_offset.max(next_base_offset),
         }
         Some(chunk)
+    }
+
+    /// Begins the log with `offset`, which is not beyond its end. Takes out the chunks and the segments that
+    /// lie wholly below it, but never the last of either.
+    pub(crate) fn trim(&mut self, offset: u64) -> (Vec<Arc<Chunk>>, Vec<Arc<Segment>>) {
+        let mut chunks = Vec::new();
+        // Before their segments: a reader of such a segment may still go on to the end of its file.
+        while self.chunks.get(1).is_some_and(|next| next.base_offset() <= offset) {
+            chunks.extend(self.pop_chunk());
+        }
+        let after = self.segments.partition_point(|segment| segment.base_offset() <= offset);
+        let segments = self.segments.drain(..after.saturating_sub(1)).collect();
+        self.start_offset = self.start_offset.max(offset);
+        (chunks, segments)
     }
 }

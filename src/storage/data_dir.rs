@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::one_process::OneProcess;
 use super::{DirLock, LockOutcome, Storage};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ const LOCK_FILE: &str = "LOCK";
 const DEPARTING_OWNER: Duration = Duration::from_millis(200);
 
 /// A directory and the lock on it. The lock is given up by [`DataDir::release`], or with the last handle of
-/// the broker.
+/// the broker. What it holds is changed by the process that took the lock, and not by a forked child.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     storage: Arc<dyn Storage>,
@@ -40,6 +41,7 @@ impl DataDir {
                 }
             }
         };
+        let storage = Arc::new(OneProcess::new(storage));
         Ok(Self { storage, path: path.to_path_buf(), lock: Mutex::new(Some(lock)) })
     }
 

@@ -67,11 +67,29 @@ impl Storage for Disk {
         }
         file.set_len(0)?;
         file.write_all(owner.as_bytes())?;
-        Ok(LockOutcome::Acquired(Box::new(file)))
+        Ok(LockOutcome::Acquired(Box::new(FileLock { file, owner: std::process::id() })))
     }
 }
 
-impl DirLock for File {}
+/// A locked file. Closing it would not be enough: the lock is the open file's, and a forked child has that
+/// too.
+#[derive(Debug)]
+struct FileLock {
+    file: File,
+    owner: u32,
+}
+
+impl DirLock for FileLock {}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // The child's copy is not the one to end what its parent holds.
+        if std::process::id() == self.owner {
+            // If it fails, closing the file is what is left.
+            drop(self.file.unlock());
+        }
+    }
+}
 
 impl StorageFile for File {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {

@@ -5,6 +5,7 @@
 mod data_dir;
 mod disk;
 mod memory;
+mod one_process;
 
 use std::fmt;
 use std::io;
@@ -77,7 +78,7 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     fn sync_data(&self) -> io::Result<()>;
 }
 
-/// A lock on a data directory, held until dropped.
+/// A lock on a data directory, held until dropped. Dropped by a forked child, it stays with the parent.
 pub trait DirLock: Send + Sync + fmt::Debug {}
 
 /// What [`Storage::lock`] found.

@@ -1,20 +1,23 @@
-//! All topics by name. A change is persisted before it is visible: creating and deleting first say so in
-//! the catalog file, then touch directories, then say that it is done; what is found unfinished is undone
-//! when the broker is opened.
+//! All topics by name. A change is persisted before it is visible: creating, deleting and adding partitions
+//! first say so in the catalog file, then touch directories, then say that it is done; what is found
+//! unfinished is undone when the broker is opened.
+
+mod changes;
+mod home;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
 
+pub(crate) use home::CatalogHome;
+
+use self::home::PersistError;
 use super::Topic;
-use super::catalog_file::{self, TopicEntry, TopicState};
-use crate::clock::Clock;
-use crate::config::{Durability, TopicConfig, TopicSettings};
+use super::catalog_file::{PartitionEntry, TopicEntry, TopicState};
+use crate::config::{Durability, TopicConfig, TopicDefaults, TopicSettings};
 use crate::error::{Error, Result};
 use crate::ids::{COMMITTED_OFFSETS_TOPIC, check_topic_name, random_id, topic_names_collide};
-use crate::log::{ExaminedLog, FlushQueue, LogIdentity, LogPlace, PartitionLog, TornTail};
-use crate::storage::{DataDir, ReplaceError, Storage, read_file, replace_file};
-use crate::sync::{Arc, Mutex, RwLock};
+use crate::log::{ExaminedLog, LogIdentity, PartitionLog, TornTail};
+use crate::sync::signal::Waiters;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock};
 
 /// The topics of a broker. Its locks come before all others: `entries`, then `topics`.
 #[derive(Debug)]
@@ -23,7 +26,11 @@ pub(crate) struct Catalog {
     entries: Mutex<Entries>,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     home: Option<CatalogHome>,
-    default_durability: Durability,
+    defaults: TopicDefaults,
+    /// Rises when a change of topics or partitions has become visible.
+    version: AtomicU64,
+    /// Notified when `version` has risen.
+    waiters: Arc<Waiters>,
 }
 
 #[derive(Debug, Default)]
@@ -36,49 +43,57 @@ struct Entries {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) torn_tails: Vec<TornTail>,
-    /// Names of topics that are being removed, and could not be.
+    /// Names of topics of which something was to be removed, and could not be.
     pub(crate) left: Vec<String>,
 }
 
+/// A topic that is gone.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    pub(crate) topic: Arc<Topic>,
+    /// Whether its files are gone too; what is left goes when the name is used, or at the next open.
+    pub(crate) files: Result<()>,
+}
+
+/// The logs of a topic on disk; `None` if it lives in memory.
+type Examined = Option<Vec<ExaminedLog>>;
+
 impl Entries {
+    fn get(&self, id: u64) -> Option<&TopicEntry> {
+        self.list.iter().find(|entry| entry.id == id)
+    }
+
     fn names(&self, which: impl Fn(&TopicEntry) -> bool) -> Vec<String> {
         self.list.iter().filter(|entry| which(entry)).map(|entry| entry.name.clone()).collect()
     }
 }
 
-/// Where the topics of a broker on disk are kept, and what their logs need.
-#[derive(Clone, Debug)]
-pub(crate) struct CatalogHome {
-    pub(crate) data_dir: Arc<DataDir>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) flush: FlushQueue,
-}
-
 impl Catalog {
     /// The catalog of a broker without a directory.
     pub(crate) fn in_memory() -> Self {
+        Self::new(Vec::new(), None, TopicDefaults::in_memory())
+    }
+
+    fn new(list: Vec<TopicEntry>, home: Option<CatalogHome>, defaults: TopicDefaults) -> Self {
         Self {
-            entries: Mutex::default(),
+            entries: Mutex::new(Entries { list, closed: false }),
             topics: RwLock::default(),
-            home: None,
-            default_durability: Durability::Memory,
+            home,
+            defaults,
+            version: AtomicU64::new(0),
+            waiters: Arc::default(),
         }
     }
 
     /// Reads the catalog of a directory, finishes what was interrupted, and opens all logs.
-    pub(crate) fn open(home: CatalogHome, default_durability: Durability) -> Result<(Self, Opened)> {
+    pub(crate) fn open(home: CatalogHome, defaults: TopicDefaults) -> Result<(Self, Opened)> {
         let list = home.read()?;
-        let catalog = Self {
-            entries: Mutex::new(Entries { list, closed: false }),
-            topics: RwLock::default(),
-            home: Some(home),
-            default_durability,
-        };
+        let catalog = Self::new(list, Some(home), defaults);
         // Everything is read before anything is changed: a directory that is refused stays as it is.
         let live = |entry: &&TopicEntry| entry.state == TopicState::Live;
         let live: Vec<TopicEntry> = catalog.entries.lock().list.iter().filter(live).cloned().collect();
         let examined = live.into_iter().map(|entry| {
-            let logs = catalog.examine_logs(&entry)?;
+            let logs = catalog.examine_logs(&entry, 0)?;
             Ok((entry, logs))
         });
         let mut torn_tails = Vec::new();
@@ -86,11 +101,28 @@ impl Catalog {
             let topic = open_topic(&entry, logs, &mut torn_tails)?;
             catalog.topics.write().insert(entry.name, Arc::new(topic));
         }
-        let is_left = |entry: &TopicEntry| entry.state != TopicState::Live;
+        let is_left = |entry: &TopicEntry| entry.state != TopicState::Live || !entry.adding.is_empty();
         // What cannot be removed now stays in the list, and is tried again before the name is used.
         let mended = catalog.remove_leftovers(&mut catalog.entries.lock(), is_left);
         let left = mended.err().map(|_| catalog.entries.lock().names(is_left)).unwrap_or_default();
         Ok((catalog, Opened { torn_tails, left }))
+    }
+
+    /// A number that rises whenever a topic or partition was added, or a topic removed, and can be seen here.
+    #[expect(dead_code, reason = "asked by consumers that follow topics")]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Those who are notified when the version has risen.
+    #[expect(dead_code, reason = "joined by consumers that follow topics")]
+    pub(crate) fn waiters(&self) -> &Arc<Waiters> {
+        &self.waiters
+    }
+
+    fn notify_changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.waiters.notify_all();
     }
 
     /// The topic called `name`.
@@ -129,7 +161,7 @@ impl Catalog {
     /// The internal topic of the committed offsets: one partition, kept like any other.
     pub(crate) fn committed_offsets_topic(&self) -> Result<Arc<Topic>> {
         let config = TopicConfig::new().durability(Durability::ProcessCrash);
-        let settings = config.settings(Durability::ProcessCrash, Durability::ProcessCrash)?;
+        let settings = config.settings(&self.defaults)?;
         self.open_or_create_checked(COMMITTED_OFFSETS_TOPIC, settings, None)
     }
 
@@ -151,8 +183,9 @@ impl Catalog {
         }
     }
 
-    /// Deletes a topic; whoever holds it is told. Returns it, for others to forget it too.
-    pub(crate) fn delete(&self, name: &str) -> Result<Arc<Topic>> {
+    /// Deletes a topic; whoever holds it is told. After an error it is there, or whether it will be at the
+    /// next open is not known.
+    pub(crate) fn delete(&self, name: &str) -> Result<Deleted> {
         check_user_topic_name(name)?;
         let mut entries = self.entries.lock();
         if entries.closed {
@@ -170,8 +203,8 @@ impl Catalog {
             return Err(failed.error);
         }
         self.end(&topic);
-        self.remove_entry(&mut entries, topic.id())?;
-        Ok(topic)
+        let files = self.remove_entry(&mut entries, topic.id());
+        Ok(Deleted { topic, files })
     }
 
     fn end(&self, topic: &Topic) {
@@ -179,6 +212,7 @@ impl Catalog {
         for log in topic.partitions() {
             log.delete();
         }
+        self.notify_changed();
     }
 
     /// Ends all topics; the first error of those that they gave.
@@ -194,8 +228,7 @@ impl Catalog {
 
     fn checked(&self, name: &str, config: &TopicConfig) -> Result<TopicSettings> {
         check_user_topic_name(name)?;
-        let best = if self.home.is_some() { Durability::PowerLoss } else { Durability::Memory };
-        config.settings(self.default_durability, best)
+        config.settings(&self.defaults)
     }
 
     fn create_entry(&self, entries: &mut Entries, name: &str, settings: TopicSettings) -> Result<Arc<Topic>> {
@@ -208,16 +241,18 @@ impl Catalog {
             name: name.to_owned(),
             id: random_id(),
             state: TopicState::Creating,
-            partition_ids: (0..settings.partitions).map(|_| random_id()).collect(),
+            partitions: (0..settings.partitions).map(|_| PartitionEntry::new(random_id())).collect(),
+            adding: Vec::new(),
             settings,
         };
-        self.check_no_strays(&entry)?;
+        self.home_of(&entry).map_or(Ok(()), |home| home.check_no_strays(identities(&entry)))?;
         entries.list.push(entry.clone());
         let made = self.make(entries, &entry);
         match made {
             Ok(topic) => {
                 let topic = Arc::new(topic);
                 self.topics.write().insert(name.to_owned(), Arc::clone(&topic));
+                self.notify_changed();
                 Ok(topic)
             }
             Err(error) => {
@@ -232,30 +267,9 @@ impl Catalog {
     /// Writes down that the topic is being made, makes its directories, and writes down that it is there.
     fn make(&self, entries: &mut Entries, entry: &TopicEntry) -> Result<Topic> {
         self.persist(&entries.list)?;
-        if let Some(home) = self.home_of(entry) {
-            for (identity, place) in home.logs_of(entry) {
-                let storage = home.data_dir.storage();
-                storage.create_dir_all(&place.dir).map_err(Error::io("create directory", &place.dir))?;
-                PartitionLog::create(&identity, &place)?;
-            }
-            home.sync_names()?;
-        }
+        self.home_of(entry).map_or(Ok(()), |home| home.make(identities(entry)))?;
         self.set_state(entries, entry.id, TopicState::Live)?;
-        open_topic(entry, self.examine_logs(entry)?, &mut Vec::new())
-    }
-
-    /// Whether the directories of a topic's partitions are free. What lies there belongs to no topic of the
-    /// catalog, and is not for us to remove.
-    fn check_no_strays(&self, entry: &TopicEntry) -> Result<()> {
-        let Some(home) = self.home_of(entry) else { return Ok(()) };
-        for (_, place) in home.logs_of(entry) {
-            let names = list_if_there(home.data_dir.storage(), &place.dir)?;
-            if let Some(name) = names.first() {
-                let detail = format!("it holds {name}, but no topic of the catalog owns it");
-                return Err(Error::Corrupt { path: place.dir, position: 0, detail });
-            }
-        }
-        Ok(())
+        open_topic(entry, self.examine_logs(entry, 0)?, &mut Vec::new())
     }
 
     fn check_free(&self, name: &str) -> Result<()> {
@@ -275,15 +289,31 @@ impl Catalog {
         self.home.as_ref().filter(|_| entry.settings.durability != Durability::Memory)
     }
 
-    /// Reads the logs that a topic has on disk, and changes nothing.
-    fn examine_logs(&self, entry: &TopicEntry) -> Result<Vec<ExaminedLog>> {
-        let Some(home) = self.home_of(entry) else { return Ok(Vec::new()) };
-        home.logs_of(entry).map(|(identity, place)| PartitionLog::examine(identity, place)).collect()
+    /// Reads the logs that a topic has on disk from partition `first` on, and changes nothing.
+    fn examine_logs(&self, entry: &TopicEntry, first: usize) -> Result<Examined> {
+        let Some(home) = self.home_of(entry) else { return Ok(None) };
+        let logs = home.places(identities(entry)).zip(&entry.partitions).skip(first);
+        let examined = logs.map(|((identity, place), partition)| {
+            PartitionLog::examine(identity, place, partition.start_offset)
+        });
+        examined.collect::<Result<_>>().map(Some)
     }
 
     fn set_state(&self, entries: &mut Entries, id: u64, state: TopicState) -> Result<(), PersistError> {
+        self.change(entries, id, |entry| entry.state = state)
+    }
+
+    /// Changes one entry. After a failure the old list is in force, but may not be what the file says.
+    fn change(
+        &self,
+        entries: &mut Entries,
+        id: u64,
+        change: impl FnOnce(&mut TopicEntry),
+    ) -> Result<(), PersistError> {
         let mut changed = entries.list.clone();
-        changed.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.state = state);
+        if let Some(entry) = changed.iter_mut().find(|entry| entry.id == id) {
+            change(entry);
+        }
         self.persist(&changed)?;
         entries.list = changed;
         Ok(())
@@ -292,15 +322,12 @@ impl Catalog {
     /// Removes the directories of a topic, then its entry. The file says beforehand that the topic is going:
     /// it may say that it is live, if a failure left that open.
     fn remove_entry(&self, entries: &mut Entries, id: u64) -> Result<()> {
-        let Some(entry) = entries.list.iter().find(|entry| entry.id == id).cloned() else { return Ok(()) };
+        let Some(entry) = entries.get(id).cloned() else { return Ok(()) };
         if entry.state != TopicState::Deleting {
             self.set_state(entries, id, TopicState::Deleting)?;
         }
         if let Some(home) = self.home_of(&entry) {
-            for (_, place) in home.logs_of(&entry) {
-                remove_dir_with_files(home.data_dir.storage(), &place.dir)?;
-            }
-            home.sync_names()?;
+            home.remove(identities(&entry).chain(added_identities(&entry)))?;
         }
         let mut changed = entries.list.clone();
         changed.retain(|entry| entry.id != id);
@@ -309,136 +336,78 @@ impl Catalog {
         Ok(())
     }
 
-    /// Finishes the removal of topics that a failure or crash left half made or half removed.
+    /// Finishes the removal of topics, and of partitions, that a failure or crash left half made or half
+    /// removed.
     fn remove_leftovers(&self, entries: &mut Entries, is_left: impl Fn(&TopicEntry) -> bool) -> Result<()> {
         let ids: Vec<u64> =
             entries.list.iter().filter(|entry| is_left(entry)).map(|entry| entry.id).collect();
         // One that cannot be removed does not keep the others.
         let mut outcome = Ok(());
         for id in ids {
-            outcome = outcome.and(self.remove_entry(entries, id));
+            let is_topic = self.topics.read().values().any(|topic| topic.id() == id);
+            outcome = outcome.and(match is_topic {
+                true => self.remove_added(entries, id),
+                false => self.remove_entry(entries, id),
+            });
         }
         outcome
     }
 
     fn persist(&self, list: &[TopicEntry]) -> Result<(), PersistError> {
-        let Some(home) = &self.home else { return Ok(()) };
-        let dir = home.data_dir.path();
-        let text = catalog_file::encode(list);
-        let replaced = replace_file(home.data_dir.storage(), dir, catalog_file::FILE_NAME, text.as_bytes());
-        replaced.map_err(|failed| {
-            let (old_is_there, source) = match failed {
-                ReplaceError::Unchanged(source) => (true, source),
-                ReplaceError::Unknown(source) => (false, source),
-            };
-            let error = Error::io("replace", &dir.join(catalog_file::FILE_NAME))(source);
-            PersistError { error, old_is_there }
-        })
-    }
-}
-
-/// The catalog file was not replaced, or it is not known whether it was.
-#[derive(Debug)]
-struct PersistError {
-    error: Error,
-    old_is_there: bool,
-}
-
-impl From<PersistError> for Error {
-    fn from(failed: PersistError) -> Self {
-        failed.error
+        self.home.as_ref().map_or(Ok(()), |home| home.persist(list))
     }
 }
 
 /// A topic with its logs: those that were examined, or empty ones in memory.
-fn open_topic(entry: &TopicEntry, logs: Vec<ExaminedLog>, torn_tails: &mut Vec<TornTail>) -> Result<Topic> {
-    let settings = entry.settings.clone();
-    let in_memory = logs.is_empty();
-    let mut partitions = Vec::with_capacity(entry.partition_ids.len());
-    for log in logs {
-        let (log, torn_tail) = PartitionLog::open(log, &settings)?;
+fn open_topic(entry: &TopicEntry, logs: Examined, torn_tails: &mut Vec<TornTail>) -> Result<Topic> {
+    let partitions = open_logs(entry, 0, logs, torn_tails)?;
+    Ok(Topic {
+        name: Arc::from(entry.name.as_str()),
+        id: entry.id,
+        settings: RwLock::new(entry.settings.clone()),
+        partitions: partitions.into_iter().collect(),
+    })
+}
+
+/// The logs of a topic from partition `first` on: those that were examined, or empty ones in memory.
+fn open_logs(
+    entry: &TopicEntry,
+    first: usize,
+    logs: Examined,
+    torn_tails: &mut Vec<TornTail>,
+) -> Result<Vec<Arc<PartitionLog>>> {
+    let Some(logs) = logs else {
+        let logs = identities(entry).skip(first);
+        return Ok(logs.map(|identity| PartitionLog::in_memory(identity, &entry.settings)).collect());
+    };
+    let opened = logs.into_iter().map(|log| {
+        let (log, torn_tail) = PartitionLog::open(log, &entry.settings)?;
         torn_tails.extend(torn_tail);
-        partitions.push(log);
-    }
-    if in_memory {
-        let logs = identities(entry).map(|identity| PartitionLog::in_memory(identity, &settings));
-        partitions.extend(logs);
-    }
-    Ok(Topic { name: Arc::from(entry.name.as_str()), id: entry.id, settings, partitions })
+        Ok(log)
+    });
+    opened.collect()
 }
 
-impl CatalogHome {
-    fn read(&self) -> Result<Vec<TopicEntry>> {
-        let path = self.data_dir.path().join(catalog_file::FILE_NAME);
-        match read_file(self.data_dir.storage(), &path) {
-            Ok(bytes) => catalog_file::decode(&path, &bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_empty(path),
-            Err(error) => Err(Error::io("read", &path)(error)),
-        }
-    }
-
-    /// A directory without a catalog is new, unless it holds partitions: then the catalog was lost, and
-    /// beginning a new one would hide them.
-    fn check_empty(&self, catalog: PathBuf) -> Result<Vec<TopicEntry>> {
-        let dir = self.data_dir.path();
-        let names = self.data_dir.storage().list(dir).map_err(Error::io("list", dir))?;
-        let is_partition =
-            |name: &String| name.rsplit_once('-').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
-        match names.into_iter().find(is_partition) {
-            None => Ok(Vec::new()),
-            Some(name) => {
-                let detail = format!("it is missing, yet there is a partition directory {name}");
-                Err(Error::Corrupt { path: catalog, position: 0, detail })
-            }
-        }
-    }
-
-    /// The logs of a topic on disk: `payments-0`, `payments-1`, …
-    fn logs_of(&self, entry: &TopicEntry) -> impl Iterator<Item = (LogIdentity, LogPlace)> {
-        identities(entry).map(|identity| {
-            let dir = self.data_dir.path().join(identity.topic_partition().to_string());
-            let place = LogPlace {
-                data_dir: Arc::clone(&self.data_dir),
-                dir,
-                clock: Arc::clone(&self.clock),
-                flush: self.flush.clone(),
-            };
-            (identity, place)
-        })
-    }
-
-    fn sync_names(&self) -> Result<()> {
-        let dir = self.data_dir.path();
-        self.data_dir.storage().sync_dir(dir).map_err(Error::io("sync directory", dir))
-    }
-}
-
+/// The partitions of a topic.
 fn identities(entry: &TopicEntry) -> impl Iterator<Item = LogIdentity> {
+    numbered(entry, 0, entry.partitions.iter().map(|partition| partition.id))
+}
+
+/// The partitions that were being added to a topic.
+fn added_identities(entry: &TopicEntry) -> impl Iterator<Item = LogIdentity> {
+    numbered(entry, entry.partitions.len(), entry.adding.iter().copied())
+}
+
+fn numbered(
+    entry: &TopicEntry,
+    first: usize,
+    ids: impl Iterator<Item = u64>,
+) -> impl Iterator<Item = LogIdentity> {
     let topic: Arc<str> = Arc::from(entry.name.as_str());
-    let numbered = entry.partition_ids.iter().enumerate();
-    numbered.map(move |(number, &id)| LogIdentity { topic: Arc::clone(&topic), partition: number as u32, id })
+    let numbers = (first as u32)..;
+    numbers.zip(ids).map(move |(partition, id)| LogIdentity { topic: Arc::clone(&topic), partition, id })
 }
 
 fn check_user_topic_name(name: &str) -> Result<()> {
     check_topic_name(name).map_err(|reason| Error::InvalidTopicName { name: name.to_owned(), reason })
-}
-
-/// The names in a directory; none if it is not there.
-fn list_if_there(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>> {
-    match storage.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        outcome => outcome.map_err(Error::io("list", dir)),
-    }
-}
-
-/// Removes a directory of files; one that is not there is removed already.
-fn remove_dir_with_files(storage: &dyn Storage, dir: &Path) -> Result<()> {
-    for name in list_if_there(storage, dir)? {
-        let path = dir.join(name);
-        storage.remove_file(&path).map_err(Error::io("remove", &path))?;
-    }
-    match storage.remove_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", dir)(error)),
-        _ => Ok(()),
-    }
 }

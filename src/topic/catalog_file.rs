@@ -9,14 +9,17 @@
 //!   max_batch_bytes 16777216
 //!   segment_bytes 134217728
 //!   memory_limit 268435456
+//!   sync_interval_ms 50
 //!   partition 0 9d7c4e61aa02f3b8
-//!   partition 1 0f5ad2c3e4b59687
+//!   partition 1 0f5ad2c3e4b59687 from 1200
+//!   adding 2 51c0de21be0a7f3e
 //! crc32 1a2b3c4d
 //! ```
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::config::{Durability, TopicSettings};
+use crate::config::{DEFAULT_SYNC_INTERVAL, Durability, TopicSettings};
 use crate::error::{Error, Result};
 
 pub(super) const FILE_NAME: &str = "catalog";
@@ -40,8 +43,26 @@ pub(super) struct TopicEntry {
     pub(super) name: String,
     pub(super) id: u64,
     pub(super) state: TopicState,
+    /// Its `partitions` is the number of `partitions` below.
     pub(super) settings: TopicSettings,
-    pub(super) partition_ids: Vec<u64>,
+    pub(super) partitions: Vec<PartitionEntry>,
+    /// Ids of further partitions whose directories are being made, or removed again: what is found of them is
+    /// removed.
+    pub(super) adding: Vec<u64>,
+}
+
+/// A partition in the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PartitionEntry {
+    pub(super) id: u64,
+    /// Records below this offset were deleted.
+    pub(super) start_offset: u64,
+}
+
+impl PartitionEntry {
+    pub(super) fn new(id: u64) -> Self {
+        Self { id, start_offset: 0 }
+    }
 }
 
 const STATES: [(TopicState, &str); 3] =
@@ -71,7 +92,7 @@ pub(super) fn encode(topics: &[TopicEntry]) -> String {
 }
 
 fn encode_topic(text: &mut String, topic: &TopicEntry) {
-    let TopicEntry { name, id, state, settings, partition_ids } = topic;
+    let TopicEntry { name, id, state, settings, partitions, adding } = topic;
     let durability = word_of(&DURABILITIES, &settings.durability);
     *text += &format!("topic {name} {id:016x} {}\n", word_of(&STATES, state));
     *text += &format!("  durability {durability}\n");
@@ -79,8 +100,16 @@ fn encode_topic(text: &mut String, topic: &TopicEntry) {
     *text += &format!("  max_batch_bytes {}\n", settings.max_batch_bytes);
     *text += &format!("  segment_bytes {}\n", settings.segment_bytes);
     *text += &format!("  memory_limit {}\n", settings.memory_limit);
-    for (number, id) in partition_ids.iter().enumerate() {
-        *text += &format!("  partition {number} {id:016x}\n");
+    *text += &format!("  sync_interval_ms {}\n", settings.sync_interval.as_millis());
+    for (number, PartitionEntry { id, start_offset }) in partitions.iter().enumerate() {
+        *text += &format!("  partition {number} {id:016x}");
+        if *start_offset > 0 {
+            *text += &format!(" from {start_offset}");
+        }
+        *text += "\n";
+    }
+    for (number, id) in (partitions.len()..).zip(adding) {
+        *text += &format!("  adding {number} {id:016x}\n");
     }
 }
 
@@ -123,10 +152,14 @@ fn decode_topics(text: &str) -> Option<Vec<TopicEntry>> {
             ["max_batch_bytes", bytes] => settings.max_batch_bytes = bytes.parse().ok()?,
             ["segment_bytes", bytes] => settings.segment_bytes = bytes.parse().ok()?,
             ["memory_limit", bytes] => settings.memory_limit = bytes.parse().ok()?,
-            ["partition", _, id] => {
-                topic.partition_ids.push(parse_id(id)?);
-                settings.partitions += 1;
+            ["sync_interval_ms", millis] => {
+                settings.sync_interval = Duration::from_millis(millis.parse().ok()?);
             }
+            ["partition", _, id] => topic.push(PartitionEntry::new(parse_id(id)?)),
+            ["partition", _, id, "from", offset] => {
+                topic.push(PartitionEntry { id: parse_id(id)?, start_offset: offset.parse().ok()? });
+            }
+            ["adding", _, id] => topic.adding.push(parse_id(id)?),
             _ => return None,
         }
     }
@@ -146,24 +179,37 @@ fn new_entry(name: &str, id: u64, state: TopicState) -> TopicEntry {
         max_batch_bytes: 0,
         segment_bytes: 0,
         memory_limit: 0,
+        sync_interval: DEFAULT_SYNC_INTERVAL,
     };
-    TopicEntry { name: name.to_owned(), id, state, settings, partition_ids: Vec::new() }
+    TopicEntry { name: name.to_owned(), id, state, settings, partitions: Vec::new(), adding: Vec::new() }
+}
+
+impl TopicEntry {
+    fn push(&mut self, partition: PartitionEntry) {
+        self.partitions.push(partition);
+        self.settings.partitions += 1;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TopicConfig;
+    use crate::config::{TopicConfig, TopicDefaults};
 
     fn entry(name: &str, state: TopicState) -> TopicEntry {
         let config = TopicConfig::new().partitions(2).segment_bytes(4096);
-        let settings = config.settings(Durability::ProcessCrash, Durability::ProcessCrash).expect("valid");
-        TopicEntry { name: name.to_owned(), id: 7, state, settings, partition_ids: vec![1, u64::MAX] }
+        let config = config.durability(Durability::PowerLoss).sync_interval(Duration::from_millis(20));
+        let settings = config.settings(&TopicDefaults::on_disk()).expect("valid");
+        let partitions = vec![PartitionEntry::new(1), PartitionEntry { id: u64::MAX, start_offset: 9 }];
+        TopicEntry { name: name.to_owned(), id: 7, state, settings, partitions, adding: vec![3, 4] }
     }
 
     #[test]
     fn topics_come_back_with_ids_settings_and_state() {
-        let topics = [entry("payments", TopicState::Live), entry("old", TopicState::Deleting)];
+        let mut memory = entry("memory", TopicState::Live);
+        memory.settings.durability = Durability::Memory;
+        memory.adding.clear();
+        let topics = [entry("payments", TopicState::Live), entry("old", TopicState::Deleting), memory];
         let found = decode(Path::new("catalog"), encode(&topics).as_bytes()).expect("valid");
         assert_eq!(found, topics);
     }

@@ -6,16 +6,19 @@ mod catalog_file;
 use crate::config::TopicSettings;
 use crate::error::{Error, Result};
 use crate::log::PartitionLog;
-use crate::sync::Arc;
+use crate::sync::grow_list::GrowList;
+use crate::sync::{Arc, RwLock};
 
-/// A topic. Producers and consumers hold it, never the broker.
+/// A topic. Producers and consumers hold it, never the broker; it may get further partitions and other
+/// settings while they do.
 #[derive(Debug)]
 pub(crate) struct Topic {
     name: Arc<str>,
     /// Random: tells this topic from an earlier one of the same name.
     id: u64,
-    settings: TopicSettings,
-    partitions: Vec<Arc<PartitionLog>>,
+    /// For those who ask; the logs have what they need of it.
+    settings: RwLock<TopicSettings>,
+    partitions: GrowList<Arc<PartitionLog>>,
 }
 
 impl Topic {
@@ -27,17 +30,16 @@ impl Topic {
         self.id
     }
 
-    pub(crate) fn settings(&self) -> &TopicSettings {
-        &self.settings
+    pub(crate) fn settings(&self) -> TopicSettings {
+        self.settings.read().clone()
     }
 
     /// The logs, by partition number.
-    #[inline]
-    pub(crate) fn partitions(&self) -> &[Arc<PartitionLog>] {
-        &self.partitions
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &Arc<PartitionLog>> {
+        self.partitions.iter()
     }
 
-    /// How many partitions there are.
+    /// How many partitions there are. It may rise at any moment, and never falls.
     #[inline]
     pub(crate) fn partition_count(&self) -> u32 {
         self.partitions.len() as u32
@@ -57,20 +59,30 @@ impl Topic {
         }
     }
 
+    /// Takes over settings, and partitions that come after those it has. The catalog calls it, one call at a
+    /// time.
+    fn apply(&self, settings: TopicSettings, added: Vec<Arc<PartitionLog>>) {
+        for log in self.partitions() {
+            log.settings().apply(&settings);
+        }
+        *self.settings.write() = settings;
+        added.into_iter().for_each(|log| self.partitions.push(log));
+    }
+
     /// Whether the topic is neither deleted nor closed.
     pub(crate) fn check_open(&self) -> Result<()> {
-        self.partitions.iter().try_for_each(|log| log.check_readable())
+        self.partitions().try_for_each(|log| log.check_readable())
     }
 
     /// Makes everything sent so far survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.partitions.iter().try_for_each(|log| log.sync())
+        self.partitions().try_for_each(|log| log.sync())
     }
 
     /// Ends the topic for all handles; the first error of those that its logs gave.
     pub(crate) fn close(&self) -> Result<()> {
         let mut outcome = Ok(());
-        for log in &self.partitions {
+        for log in self.partitions() {
             outcome = outcome.and(log.close());
         }
         outcome

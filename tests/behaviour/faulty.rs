@@ -158,6 +158,15 @@ impl Faulty {
         file.set_len(len).expect("in memory");
     }
 
+    pub(crate) fn len(&self, path: &str) -> u64 {
+        let file = self.files.open(Path::new(path), OpenMode::Existing).expect("it is there");
+        file.len().expect("in memory")
+    }
+
+    pub(crate) fn names(&self, dir: &str) -> Vec<String> {
+        self.files.list(Path::new(dir)).expect("it is there")
+    }
+
     pub(crate) fn open_broker(&self) -> Broker {
         Broker::builder().data_dir("/data").storage(self.clone()).open().expect("opens")
     }

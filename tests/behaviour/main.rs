@@ -5,6 +5,7 @@
 mod support;
 mod faulty;
 
+mod alteration;
 mod close;
 mod codecs;
 mod deletion;
@@ -26,3 +27,4 @@ mod subscription;
 mod threads;
 mod timestamps;
 mod topics;
+mod trimming;

@@ -80,6 +80,12 @@ impl Kept {
     pub(crate) fn open(&self) -> Broker {
         self.builder().open().expect("no other owner, and nothing damaged")
     }
+
+    /// Closes the broker and opens another.
+    pub(crate) fn open_after(&self, broker: &Broker) -> Broker {
+        broker.close().expect("all is well");
+        self.open()
+    }
 }
 
 pub(crate) fn temp_dir() -> TempDir {

@@ -29,7 +29,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let summary = run_on(runtime, broker.clone())?;
         broker.close()?;
-        println!("{runtime}: {} orders, {} receipts, total {}", summary.orders, summary.receipts, summary.total);
+        println!(
+            "{runtime}: {} orders, {} receipts, total {}",
+            summary.orders, summary.receipts, summary.total
+        );
         summaries.push((runtime, summary));
     }
     let (first, expected) = &summaries[0];

@@ -1,0 +1,147 @@
+//! A storage that only the process that opened it may change. A forked child inherits open files and memory:
+//! were it to write, it would write over what its parent writes. Reading is left to it.
+
+use std::io;
+use std::path::Path;
+
+use super::{LockOutcome, OpenMode, Storage, StorageFile};
+use crate::sync::Arc;
+
+/// Refuses changes by any process but the one that made it.
+#[derive(Debug)]
+pub(crate) struct OneProcess {
+    inner: Arc<dyn Storage>,
+    owner: Owner,
+}
+
+/// A process, by its id.
+#[derive(Clone, Copy, Debug)]
+struct Owner(u32);
+
+impl Owner {
+    fn check(self) -> io::Result<()> {
+        if std::process::id() == self.0 {
+            return Ok(());
+        }
+        let owner = self.0;
+        let message = format!("the broker belongs to process {owner}; a forked child cannot use it");
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+    }
+}
+
+impl OneProcess {
+    /// Of this process.
+    pub(crate) fn new(inner: Arc<dyn Storage>) -> Self {
+        Self { inner, owner: Owner(std::process::id()) }
+    }
+}
+
+impl Storage for OneProcess {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.owner.check()?;
+        self.inner.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(dir)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+        self.owner.check()?;
+        Ok(Box::new(OneProcessFile { inner: self.inner.open(path, mode)?, owner: self.owner }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.owner.check()?;
+        self.inner.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.owner.check()?;
+        self.inner.remove_file(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.owner.check()?;
+        self.inner.remove_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
+        self.owner.check()?;
+        self.inner.lock(path, owner)
+    }
+}
+
+#[derive(Debug)]
+struct OneProcessFile {
+    inner: Box<dyn StorageFile>,
+    owner: Owner,
+}
+
+impl StorageFile for OneProcessFile {
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        self.inner.read_at(buf, position)
+    }
+
+    fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
+        self.owner.check()?;
+        self.inner.write_at(buf, position)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.owner.check()?;
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryStorage;
+    use super::*;
+
+    #[test]
+    fn a_forked_child_can_read_and_changes_nothing() {
+        let files = MemoryStorage::default();
+        let mut storage = OneProcess::new(Arc::new(files.clone()));
+        let (dir, path) = (Path::new("/data"), Path::new("/data/log"));
+        storage.create_dir_all(dir).expect("the owner may");
+        let mut file = OneProcessFile {
+            inner: files.open(path, OpenMode::CreateOrEmpty).expect("new"),
+            owner: storage.owner,
+        };
+        file.write_at(b"parent", 0).expect("the owner may");
+
+        // As it is in a child: the same values, and another id.
+        storage.owner = Owner(std::process::id() + 1);
+        file.owner = storage.owner;
+        let refused = [
+            file.write_at(b"child", 0).map(drop),
+            file.set_len(0),
+            storage.create_dir_all(dir),
+            storage.open(path, OpenMode::CreateOrEmpty).map(drop),
+            storage.rename(path, dir),
+            storage.remove_file(path),
+            storage.remove_dir(dir),
+            storage.lock(path, "child").map(drop),
+        ];
+        for refusal in refused {
+            assert!(refusal.expect_err("it is another process").to_string().contains("forked child"));
+        }
+        let mut bytes = [0; 6];
+        assert_eq!(file.read_at(&mut bytes, 0).expect("anybody may"), 6);
+        assert_eq!(&bytes, b"parent");
+        assert_eq!(storage.list(dir).expect("anybody may"), ["log"]);
+    }
+}
