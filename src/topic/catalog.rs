@@ -160,9 +160,14 @@ impl Catalog {
 
     /// The internal topic of the committed offsets: one partition, kept like any other.
     pub(crate) fn committed_offsets_topic(&self) -> Result<Arc<Topic>> {
-        let config = TopicConfig::new().durability(Durability::ProcessCrash);
+        let durability = self.defaults.durability.max(Durability::ProcessCrash);
+        let config = TopicConfig::new().durability(durability);
         let settings = config.settings(&self.defaults)?;
-        self.open_or_create_checked(COMMITTED_OFFSETS_TOPIC, settings, None)
+        let topic = self.open_or_create_checked(COMMITTED_OFFSETS_TOPIC, settings, None)?;
+        // The level is the broker's of today, whatever it was when the topic was made.
+        let sync_interval = self.defaults.sync_interval;
+        topic.apply(TopicSettings { durability, sync_interval, ..topic.settings() }, Vec::new());
+        Ok(topic)
     }
 
     fn open_or_create_checked(

@@ -74,17 +74,13 @@ impl Topic {
         self.partitions().try_for_each(|log| log.check_readable())
     }
 
-    /// Makes everything sent so far survive a power loss.
+    /// Makes everything sent so far survive a power loss; the first error of those that its logs gave.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.partitions().try_for_each(|log| log.sync())
+        self.partitions().fold(Ok(()), |outcome, log| outcome.and(log.sync()))
     }
 
     /// Ends the topic for all handles; the first error of those that its logs gave.
     pub(crate) fn close(&self) -> Result<()> {
-        let mut outcome = Ok(());
-        for log in self.partitions() {
-            outcome = outcome.and(log.close());
-        }
-        outcome
+        self.partitions().fold(Ok(()), |outcome, log| outcome.and(log.close()))
     }
 }

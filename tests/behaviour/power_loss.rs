@@ -151,3 +151,47 @@ fn flush_and_close_leave_nothing_unsynced_at_any_level() {
         assert!(storage.unsynced("").is_empty(), "after close at {level:?}");
     }
 }
+
+#[test]
+fn a_broker_for_power_loss_syncs_records_and_commits_of_its_topics() {
+    let storage = Faulty::default();
+    let open = |level| {
+        Broker::builder().data_dir("/data").storage(storage.clone()).durability(level).open().expect("opens")
+    };
+    // Made at another level: the commits follow the broker, the topic keeps what it was given.
+    open(Durability::ProcessCrash).close().expect("nothing went wrong");
+    let broker = open(Durability::PowerLoss);
+    broker.create_topic("t", TopicConfig::new()).expect("a free name");
+    assert_eq!(broker.describe_topic("t").expect("it exists").durability, Durability::PowerLoss);
+    send_numbered(&broker, "t", 10);
+    assert!(storage.unsynced("t-0").is_empty());
+    let mut consumer = broker.consumer::<(), String>().topic("t").group("g").build().expect("it exists");
+    let records = consumer.poll(NOW).expect("readable");
+    consumer.commit(&records).expect("kept");
+    assert!(storage.unsynced("__consumer_offsets").is_empty());
+}
+
+#[test]
+fn a_longer_sync_interval_leaves_records_unsynced_for_longer() {
+    let storage = Faulty::default();
+    let builder = Broker::builder().data_dir("/data").storage(storage.clone());
+    let broker = builder.sync_interval(Duration::from_secs(3_600)).open().expect("opens");
+    broker.create_topic("slow", TopicConfig::new()).expect("a free name");
+    let soon = TopicConfig::new().sync_interval(Duration::from_millis(1));
+    broker.create_topic("soon", soon).expect("a free name");
+    send_numbered(&broker, "slow", 1);
+    send_numbered(&broker, "soon", 1);
+    let synced = storage.clone();
+    watched("the sync", move || while !synced.unsynced("soon-0").is_empty() {}).wait();
+    assert!(!storage.unsynced("slow-0").is_empty());
+    broker.close().expect("synced");
+    assert!(storage.unsynced("slow-0").is_empty());
+}
+
+#[test]
+fn a_sync_interval_out_of_range_is_named() {
+    for interval in [Duration::ZERO, Duration::from_secs(3_601)] {
+        let error = Broker::builder().sync_interval(interval).open().expect_err("out of range");
+        assert!(error.to_string().contains("sync_interval"), "{error}");
+    }
+}
