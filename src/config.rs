@@ -1,4 +1,7 @@
-//! Settings: plain builders for users, checked once and then passed on as [`TopicSettings`].
+//! Settings: plain builders for users, checked once and then passed on as [`TopicSettings`]; and Kafka's
+//! names for them, in [`kafka`].
+
+pub(crate) mod kafka;
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;

@@ -228,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_format_page_is_read() {
+        let page = include_str!("../../docs/format.md");
+        let (_, example) = page.split_once("```text\nottla catalog").expect("it begins so");
+        let (example, _) = example.split_once("```").expect("it ends");
+        let found = decode(Path::new("catalog"), format!("ottla catalog{example}").as_bytes());
+        let topics = found.expect("it is a catalog");
+        assert_eq!(
+            topics[0].partitions[1],
+            PartitionEntry { id: 0x5a90_3fc9_156a_1be9, start_offset: 1_200 }
+        );
+        assert_eq!((topics[0].settings.partitions, topics[0].adding.len()), (2, 1));
+        assert_eq!(encode(&topics), format!("ottla catalog{example}"));
+    }
+
+    #[test]
     fn a_later_version_is_refused_by_its_number() {
         let error = decode(Path::new("catalog"), b"ottla catalog 2\nanything\n").expect_err("unsupported");
         assert!(matches!(error, Error::UnsupportedFormat { found: 2, supported: 1, .. }));

@@ -14,6 +14,7 @@ mod directory;
 mod disk_log;
 mod faults;
 mod groups;
+mod kafka_properties;
 mod memory_bound;
 mod model;
 mod out_of_range;
