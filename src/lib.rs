@@ -44,5 +44,11 @@ pub use producer::{
 };
 #[cfg(feature = "json")]
 pub use record::codec::Json;
+#[cfg(feature = "postcard")]
+pub use record::codec::Postcard;
+#[cfg(feature = "prost")]
+pub use record::codec::Prost;
+#[cfg(feature = "zerocopy")]
+pub use record::codec::Zerocopy;
 pub use record::codec::{Codec, Raw, Scratch};
 pub use record::headers::{Header, Headers};

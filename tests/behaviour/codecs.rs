@@ -93,6 +93,159 @@ fn json_comes_back() {
     });
 }
 
+#[cfg(feature = "postcard")]
+#[test]
+fn postcard_comes_back() {
+    use ottla::Postcard;
+    on_both(|broker| {
+        broker.create_topic("t", TopicConfig::new()).expect("a free name");
+        let producer = broker.producer::<Postcard<u32>, Postcard<(String, bool)>>("t").expect("it exists");
+        let value = ("x".repeat(100), true);
+        producer.send(&7, &value).expect("sends");
+        producer.send_batch([(&8, &value)]).expect("sends");
+        let build = broker.consumer::<Postcard<u32>, Postcard<(String, bool)>>().topic("t").build();
+        let records = build.expect("it exists").poll(NOW).expect("records");
+        let keys: Vec<_> = records.iter().map(|record| record.key().expect("a number")).collect();
+        assert_eq!(keys, [7, 8]);
+        assert!(records.iter().all(|record| record.value().expect("a pair") == value));
+    });
+}
+
+#[cfg(feature = "prost")]
+#[test]
+fn prost_comes_back() {
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Payment {
+        #[prost(string, tag = "1")]
+        to: String,
+        #[prost(uint64, optional, tag = "2")]
+        cents: Option<u64>,
+    }
+    on_both(|broker| {
+        broker.create_topic("t", TopicConfig::new()).expect("a free name");
+        let producer = broker.producer::<String, ottla::Prost<Payment>>("t").expect("it exists");
+        let full = Payment { to: "bob".repeat(50), cents: Some(0) };
+        let empty = Payment::default();
+        producer.send("alice", &full).expect("sends");
+        producer.send_batch([("alice", &empty)]).expect("sends");
+        let build = broker.consumer::<String, ottla::Prost<Payment>>().topic("t").build();
+        let records = build.expect("it exists").poll(NOW).expect("records");
+        let values: Vec<_> = records.iter().map(|record| record.value().expect("a message")).collect();
+        assert_eq!(values, [full.clone(), empty.clone()]);
+        assert!(records.iter().all(|record| !record.is_tombstone()), "an empty message is not a null");
+    });
+}
+
+#[cfg(feature = "zerocopy")]
+mod plain_structs {
+    use ottla::{Consumer, Zerocopy};
+    use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[repr(C)]
+    struct Tick {
+        nanos: u64,
+        price: u32,
+        size: u32,
+    }
+
+    fn tick(number: u32) -> Tick {
+        Tick { nanos: u64::from(number) << 40, price: number, size: !number }
+    }
+
+    fn ticks(broker: &Broker) -> Consumer<String, Zerocopy<Tick>> {
+        broker.consumer().topic("t").build().expect("it exists")
+    }
+
+    #[test]
+    fn they_are_read_where_they_lie_in_the_log() {
+        on_kept(|kept| {
+            let broker = kept.open();
+            broker.create_topic("t", TopicConfig::new()).expect("a free name");
+            let producer = broker.producer::<String, Zerocopy<Tick>>("t").expect("it exists");
+            // Few enough for one piece of the log; keys of different lengths lie between them.
+            for number in 0..40 {
+                producer.send(&"k".repeat(number as usize), &tick(number)).expect("sends");
+            }
+            let check = |broker: &Broker| {
+                let records = [(); 2].map(|()| ticks(broker).poll(NOW).expect("records"));
+                let places = records.each_ref().map(|records| {
+                    let places = records.iter().zip(0..).map(|(record, number)| {
+                        let value: &Tick = record.value().expect("a tick");
+                        assert_eq!(*value, tick(number));
+                        let bytes = record.value_bytes().expect("not null");
+                        assert_eq!(bytes.as_ptr_range(), value.as_bytes().as_ptr_range(), "not copied");
+                        std::ptr::from_ref(value) as usize
+                    });
+                    places.collect::<Vec<_>>()
+                });
+                assert_eq!(places[0].len(), 40);
+                places
+            };
+            let [one, other] = check(&broker);
+            assert_eq!(one, other, "two consumers read the same memory");
+            drop((producer, broker));
+            check(&kept.open());
+        });
+    }
+
+    #[test]
+    fn slices_of_them_too() {
+        on_both(|broker| {
+            broker.create_topic("t", TopicConfig::new()).expect("a free name");
+            let producer = broker.producer::<(), Zerocopy<[Tick]>>("t").expect("it exists");
+            let sent = [tick(1), tick(2), tick(3)];
+            for count in 0..=3 {
+                producer.send((), &sent[..count]).expect("sends");
+            }
+            let build = broker.consumer::<(), Zerocopy<[Tick]>>().topic("t").build();
+            let records = build.expect("it exists").poll(NOW).expect("records");
+            for (record, count) in records.iter().zip(0..) {
+                assert_eq!(record.value().expect("ticks"), &sent[..count]);
+            }
+        });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_of_that_record() {
+        on_both(|broker| {
+            broker.create_topic("t", TopicConfig::new()).expect("a free name");
+            let raw = broker.producer::<Raw, Option<Raw>>("t").expect("it exists");
+            let good = tick(4);
+            raw.send(b"k", Some(&good.as_bytes()[1..])).expect("sends");
+            raw.send(b"k", None).expect("sends");
+            raw.send(b"k", Some(good.as_bytes())).expect("sends");
+            let records = ticks(broker).poll(NOW).expect("records");
+            let values: Vec<_> = records.iter().map(|record| record.value()).collect();
+            let short = values[0].as_ref().expect_err("15 bytes");
+            let shown = short.to_string();
+            assert!(shown.contains("15 bytes") && shown.contains("Tick") && short.offset == 0, "{shown}");
+            assert!(values[1].is_err(), "null");
+            assert_eq!(*values[2].as_ref().expect("a tick"), &good);
+        });
+    }
+
+    #[test]
+    fn keys_are_not_aligned_and_the_error_says_so() {
+        on_both(|broker| {
+            broker.create_topic("t", TopicConfig::new()).expect("a free name");
+            let producer = broker.producer::<Zerocopy<Tick>, Raw>("t").expect("it exists");
+            producer.send(&tick(5), b"odd").expect("sends");
+            let build = broker.consumer::<Zerocopy<Tick>, Raw>().topic("t").build();
+            let records = build.expect("it exists").poll(NOW).expect("a record");
+            let shown = records.iter().next().expect("a record").key().expect_err("not aligned").to_string();
+            assert!(shown.contains("keys are not aligned") && shown.contains("Tick"), "{shown}");
+
+            let build = broker.consumer::<Zerocopy<zerocopy::Unalign<Tick>>, Raw>().topic("t").build();
+            let records = build.expect("it exists").poll(NOW).expect("a record");
+            let key = records.iter().next().expect("a record").key().expect("alignment 1");
+            assert_eq!(key.get(), tick(5));
+        });
+    }
+}
+
 // ---- a codec that fails ----
 
 /// Refuses odd numbers, after it has written some bytes.

@@ -6,6 +6,7 @@ mod support;
 mod faulty;
 
 mod alteration;
+mod batches;
 mod close;
 mod codecs;
 mod deletion;

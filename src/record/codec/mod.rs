@@ -4,12 +4,24 @@ mod basic;
 mod integer;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "postcard")]
+mod postcard;
+#[cfg(feature = "prost")]
+mod prost;
 mod scratch;
+#[cfg(feature = "zerocopy")]
+mod zerocopy;
 
 pub use basic::Raw;
 #[cfg(feature = "json")]
 pub use json::Json;
+#[cfg(feature = "postcard")]
+pub use postcard::Postcard;
+#[cfg(feature = "prost")]
+pub use prost::Prost;
 pub use scratch::Scratch;
+#[cfg(feature = "zerocopy")]
+pub use zerocopy::Zerocopy;
 
 use crate::error::CodecError;
 
@@ -24,6 +36,9 @@ use crate::error::CodecError;
 /// | `Option<C>` | `Option` of what `C` takes | `Option` of what `C` yields | `None` is null |
 /// | `()` | `()` | `()` | writes null, reads anything |
 /// | `Json<T>` (feature `json`) | `&T` | `T` | JSON |
+/// | `Postcard<T>` (feature `postcard`) | `&T` | `T` | postcard's, through serde |
+/// | `Prost<M>` (feature `prost`) | `&M` | `M` | Protocol Buffers |
+/// | `Zerocopy<T>` (feature `zerocopy`) | `&T` | `&T`, in the log | as in memory |
 ///
 /// A codec runs outside every lock of the log: it may be slow or panic without harm to others.
 ///

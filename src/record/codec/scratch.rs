@@ -104,12 +104,6 @@ impl Deref for Scratch {
     }
 }
 
-impl Extend<u8> for Scratch {
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, more: I) {
-        more.into_iter().for_each(|byte| self.push(byte));
-    }
-}
-
 /// Never fails.
 impl io::Write for Scratch {
     #[inline]
@@ -151,7 +145,7 @@ mod tests {
                 match number % 4 {
                     0 => scratch.extend_from_slice(bytes),
                     1 => scratch.write_all(bytes).expect("never fails"),
-                    2 => scratch.extend(bytes.iter().copied()),
+                    2 => bytes.iter().for_each(|byte| scratch.push(*byte)),
                     _ => assert_eq!(scratch.write(bytes).expect("never fails"), bytes.len()),
                 }
             }
