@@ -116,6 +116,41 @@ impl Broker {
         ProducerBuilder::new(Arc::clone(catalog), Arc::clone(clock), topic)
     }
 
+    /// Begins a producer with the settings of a Kafka producer. Each property is translated, or accepted with
+    /// the values that ask for what is so anyway, or refused by its name; none is ignored. Of a name that
+    /// comes twice, the last one counts.
+    ///
+    /// Translated: `partitioner.class` (Kafka's `RoundRobinPartitioner`), `partitioner.ignore.keys`,
+    /// `batch.size` (how long records without a key stay with a partition). Accepted: `acks` = all, -1 or 1,
+    /// `enable.idempotence`, `retries` = 0, `linger.ms` = 0, `compression.type` = none, and what else is
+    /// switched off.
+    ///
+    /// # Errors
+    /// [`Error::InvalidProperty`] for a name that is not known, one that has no meaning in one process
+    /// (`bootstrap.servers`), and a value that cannot be had.
+    ///
+    /// ```
+    /// use ottla::{Broker, TopicConfig};
+    ///
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+    /// let properties = [("acks", "all"), ("partitioner.ignore.keys", "true")];
+    /// let builder = broker.producer_from_kafka_properties::<String, u64>("payments", properties)?;
+    /// builder.build()?.send("alice", 200)?;
+    ///
+    /// let refused = [("bootstrap.servers", "localhost:9092")];
+    /// let error = broker.producer_from_kafka_properties::<String, u64>("payments", refused).unwrap_err();
+    /// assert!(error.to_string().contains("bootstrap.servers"));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn producer_from_kafka_properties<K: Codec, V: Codec>(
+        &self,
+        topic: &str,
+        properties: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
+    ) -> Result<ProducerBuilder<K, V>> {
+        self.producer_builder(topic).kafka_properties(properties)
+    }
+
     /// Begins a consumer, with codecs for key and value.
     pub fn consumer<K: Codec, V: Codec>(&self) -> ConsumerBuilder<K, V> {
         ConsumerBuilder::new(Arc::clone(&self.inner.catalog), Arc::clone(&self.inner.coordinator))

@@ -2,6 +2,7 @@
 //! goes by them. Nothing is ignored: a property is translated, or promises only what holds anyway, or is
 //! refused.
 
+pub(crate) mod network;
 pub(crate) mod topic;
 
 use std::fmt::Display;
@@ -12,8 +13,8 @@ use crate::error::{Error, Result};
 /// One of Kafka's names, and what becomes of it in a configuration `C`.
 #[derive(Debug)]
 pub(crate) struct Row<C> {
-    pub(crate) name: &'static str,
-    pub(crate) rule: Rule<C>,
+    name: &'static str,
+    rule: Rule<C>,
 }
 
 /// What becomes of a property.
@@ -32,6 +33,14 @@ impl<C> Row<C> {
         Self { name, rule }
     }
 
+    /// Whether the row is about the property `name`; a `*` at its end stands for anything.
+    fn is_about(&self, name: &str) -> bool {
+        match self.name.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == self.name,
+        }
+    }
+
     fn apply(&self, config: C, value: &str) -> Result<C, String> {
         match &self.rule {
             Rule::Translate(translate) => translate(config, value),
@@ -42,17 +51,18 @@ impl<C> Row<C> {
     }
 }
 
-/// Goes through the properties, in their order, by the table. The first that cannot be used is the error.
-pub(crate) fn apply<C>(
-    table: &[Row<C>],
+/// Goes through the properties, in their order, by the rows of a table. The first that cannot be used is the
+/// error.
+pub(crate) fn apply<'a, C: 'a, R: Iterator<Item = &'a Row<C>>>(
+    rows: impl Fn() -> R,
     config: C,
     properties: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
 ) -> Result<C> {
     properties.into_iter().try_fold(config, |config, (name, value)| {
         let (name, value) = (name.as_ref().trim(), value.as_ref().trim());
-        let applied = match table.iter().find(|row| row.name == name) {
+        let applied = match rows().find(|row| row.is_about(name)) {
             Some(row) => row.apply(config, value),
-            None => Err(unknown(table.iter().map(|row| row.name), name)),
+            None => Err(unknown(rows().map(|row| row.name), name)),
         };
         applied.map_err(|reason| Error::InvalidProperty {
             name: name.to_owned(),

@@ -3,6 +3,7 @@
 mod builder;
 mod delivery;
 mod enqueue;
+mod kafka;
 mod partitioner;
 mod record_builder;
 mod send_future;

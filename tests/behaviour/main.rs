@@ -15,6 +15,7 @@ mod directory;
 mod disk_log;
 mod faults;
 mod groups;
+mod kafka_clients;
 mod kafka_properties;
 mod memory_bound;
 mod model;

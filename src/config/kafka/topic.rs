@@ -114,7 +114,7 @@ impl TopicConfig {
     pub fn from_kafka_properties(
         properties: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
     ) -> Result<Self> {
-        apply(TABLE, Self::new(), properties)
+        apply(|| TABLE.iter(), Self::new(), properties)
     }
 }
 
