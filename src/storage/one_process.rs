@@ -5,34 +5,50 @@ use std::io;
 use std::path::Path;
 
 use super::{LockOutcome, OpenMode, Storage, StorageFile};
-use crate::sync::Arc;
+use crate::clock::{Clock, SystemClock};
+use crate::sync::{Arc, AtomicI64, Ordering};
 
 /// Refuses changes by any process but the one that made it.
 #[derive(Debug)]
 pub(crate) struct OneProcess {
     inner: Arc<dyn Storage>,
-    owner: Owner,
+    owner: Arc<Owner>,
 }
 
 /// A process, by its id.
-#[derive(Clone, Copy, Debug)]
-struct Owner(u32);
+#[derive(Debug)]
+struct Owner {
+    id: u32,
+    /// When a write last asked for the id, in milliseconds since the Unix epoch.
+    asked: AtomicI64,
+}
 
 impl Owner {
-    fn check(self) -> io::Result<()> {
-        if std::process::id() == self.0 {
+    fn check(&self) -> io::Result<()> {
+        if std::process::id() == self.id {
             return Ok(());
         }
-        let owner = self.0;
-        let message = format!("the broker belongs to process {owner}; a forked child cannot use it");
+        let message = format!("the broker belongs to process {}; a forked child cannot use it", self.id);
         Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+    }
+
+    /// The check for writes. Asking the system for the id costs a send a tenth of its time, so it is asked
+    /// once in every tick of its clock; no child that lives longer passes.
+    fn check_write(&self) -> io::Result<()> {
+        let now = SystemClock.now().as_millis();
+        if self.asked.load(Ordering::Relaxed) != now {
+            self.check()?;
+            self.asked.store(now, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
 impl OneProcess {
     /// Of this process.
     pub(crate) fn new(inner: Arc<dyn Storage>) -> Self {
-        Self { inner, owner: Owner(std::process::id()) }
+        let owner = Owner { id: std::process::id(), asked: AtomicI64::new(i64::MIN) };
+        Self { inner, owner: Arc::new(owner) }
     }
 }
 
@@ -48,7 +64,7 @@ impl Storage for OneProcess {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
         self.owner.check()?;
-        Ok(Box::new(OneProcessFile { inner: self.inner.open(path, mode)?, owner: self.owner }))
+        Ok(Box::new(OneProcessFile { inner: self.inner.open(path, mode)?, owner: Arc::clone(&self.owner) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -79,7 +95,7 @@ impl Storage for OneProcess {
 #[derive(Debug)]
 struct OneProcessFile {
     inner: Box<dyn StorageFile>,
-    owner: Owner,
+    owner: Arc<Owner>,
 }
 
 impl StorageFile for OneProcessFile {
@@ -88,7 +104,7 @@ impl StorageFile for OneProcessFile {
     }
 
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
-        self.owner.check()?;
+        self.owner.check_write()?;
         self.inner.write_at(buf, position)
     }
 
@@ -117,17 +133,17 @@ mod tests {
         let mut storage = OneProcess::new(Arc::new(files.clone()));
         let (dir, path) = (Path::new("/data"), Path::new("/data/log"));
         storage.create_dir_all(dir).expect("the owner may");
-        let mut file = OneProcessFile {
-            inner: files.open(path, OpenMode::CreateOrEmpty).expect("new"),
-            owner: storage.owner,
-        };
+        let file = storage.open(path, OpenMode::CreateOrEmpty).expect("the owner may");
         file.write_at(b"parent", 0).expect("the owner may");
 
-        // As it is in a child: the same values, and another id.
-        storage.owner = Owner(std::process::id() + 1);
-        file.owner = storage.owner;
+        // As it is in a child: what was opened is the same, and the process is another.
+        let child = Arc::new(Owner { id: std::process::id() + 1, asked: AtomicI64::new(i64::MIN) });
+        storage.owner = Arc::clone(&child);
+        let inner = files.open(path, OpenMode::Existing).expect("it is there");
+        let file = OneProcessFile { inner, owner: child };
         let refused = [
             file.write_at(b"child", 0).map(drop),
+            file.write_at(b"again", 0).map(drop),
             file.set_len(0),
             storage.create_dir_all(dir),
             storage.open(path, OpenMode::CreateOrEmpty).map(drop),

@@ -3,7 +3,8 @@
 
 use super::{AtomicUsize, Mutex, OnceLock, Ordering};
 
-/// Elements of the first block; each further block has twice as many as the one before.
+/// Elements of the first block of those that are added; each further block has twice as many as the one
+/// before.
 const FIRST_BLOCK: usize = 8;
 /// Enough for `u32::MAX` elements.
 const BLOCKS: usize = 30;
@@ -11,9 +12,12 @@ const BLOCKS: usize = 30;
 /// A list to which elements can be added through a shared reference.
 #[derive(Debug)]
 pub(crate) struct GrowList<T> {
-    /// How many elements readers may see. Stored with Release after the element, loaded with Acquire.
-    len: AtomicUsize,
+    /// Those it was made with, which cost no more to look up than in a slice.
+    first: Box<[T]>,
+    /// Those that were added.
     blocks: [OnceLock<Block<T>>; BLOCKS],
+    /// How many elements there are. Stored with Release after the element, loaded with Acquire.
+    len: AtomicUsize,
     /// Held while an element is added.
     growing: Mutex<()>,
 }
@@ -30,10 +34,11 @@ impl<T> GrowList<T> {
     /// The element at `index`, from 0.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        if index >= self.len() {
-            return None;
-        }
-        let (block, place) = place_of(index);
+        self.first.get(index).or_else(|| self.get_added(index))
+    }
+
+    fn get_added(&self, index: usize) -> Option<&T> {
+        let (block, place) = place_of(index.checked_sub(self.first.len())?);
         self.blocks.get(block)?.get()?.get(place)?.get()
     }
 
@@ -45,39 +50,32 @@ impl<T> GrowList<T> {
     /// Adds an element; every thread that learns of it afterwards finds it.
     pub(crate) fn push(&self, element: T) {
         let _one_at_a_time = self.growing.lock();
-        let index = self.len();
-        let (block, place) = place_of(index);
+        let len = self.len();
+        let (block, place) = place_of(len - self.first.len());
         let elements = self.blocks[block]
             .get_or_init(|| std::iter::repeat_with(OnceLock::new).take(FIRST_BLOCK << block).collect());
         elements[place].get_or_init(|| element);
-        self.len.store(index + 1, Ordering::Release);
+        self.len.store(len + 1, Ordering::Release);
     }
 }
 
-/// The block of an element, and its place in it.
-#[inline]
-fn place_of(index: usize) -> (usize, usize) {
+/// The block of the element that was added as number `added`, and its place in it.
+fn place_of(added: usize) -> (usize, usize) {
     // Counted from the length of the first block on, block `n` begins at `FIRST_BLOCK << n`.
-    let number = index + FIRST_BLOCK;
+    let number = added.saturating_add(FIRST_BLOCK);
     let block = (number.ilog2() - FIRST_BLOCK.ilog2()) as usize;
     (block, number - (FIRST_BLOCK << block))
 }
 
-impl<T> Default for GrowList<T> {
-    fn default() -> Self {
+impl<T> FromIterator<T> for GrowList<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let first: Box<[T]> = elements.into_iter().collect();
         Self {
-            len: AtomicUsize::new(0),
+            len: AtomicUsize::new(first.len()),
+            first,
             blocks: [const { OnceLock::new() }; BLOCKS],
             growing: Mutex::default(),
         }
-    }
-}
-
-impl<T> FromIterator<T> for GrowList<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
-        let list = Self::default();
-        elements.into_iter().for_each(|element| list.push(element));
-        list
     }
 }
 
@@ -87,11 +85,13 @@ mod tests {
 
     #[test]
     fn elements_come_back_in_order_across_all_block_borders() {
-        let list: GrowList<usize> = (0..1_000).collect();
-        assert_eq!(list.len(), 1_000);
-        assert_eq!(list.iter().copied().collect::<Vec<_>>(), (0..1_000).collect::<Vec<_>>());
-        assert_eq!(list.get(1_000), None);
-        assert_eq!(GrowList::<u8>::default().get(0), None);
+        for first in [0, 1, 7, 900, 1_000] {
+            let list: GrowList<usize> = (0..first).collect();
+            assert_eq!((list.len(), list.get(first)), (first, None));
+            (first..1_000).for_each(|number| list.push(number));
+            assert_eq!(list.iter().copied().collect::<Vec<_>>(), (0..1_000).collect::<Vec<_>>());
+            assert_eq!((list.len(), list.get(1_000), list.get(usize::MAX)), (1_000, None, None));
+        }
     }
 
     #[test]
@@ -115,12 +115,12 @@ mod tests {
     #[test]
     fn readers_and_writers_at_the_same_time_see_whole_elements_only() {
         const EACH: usize = 5_000;
-        let list = GrowList::default();
+        let list = GrowList::from_iter([vec![0; 3]]);
         std::thread::scope(|scope| {
             let readers = [(); 2].map(|()| {
                 scope.spawn(|| {
                     let mut seen = 0;
-                    while seen < 2 * EACH {
+                    while seen <= 2 * EACH {
                         let len = list.len();
                         assert!(len >= seen, "it never shrinks");
                         assert!(list.iter().take(len).all(|element: &Vec<usize>| element.len() == 3));
@@ -133,6 +133,6 @@ mod tests {
             writers.into_iter().for_each(|writer| writer.join().expect("it does not panic"));
             readers.into_iter().for_each(|reader| reader.join().expect("it does not panic"));
         });
-        assert_eq!(list.len(), 2 * EACH);
+        assert_eq!(list.len(), 2 * EACH + 1);
     }
 }
