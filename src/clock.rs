@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::sync::{AtomicI64, Ordering};
+use crate::sync::{Ordering, UnmodelledI64};
 
 /// A moment in milliseconds since the Unix epoch, as Kafka counts them.
 ///
@@ -102,14 +102,14 @@ impl Clock for PreciseClock {
 /// ```
 #[derive(Debug, Default)]
 pub struct ManualClock {
-    millis: AtomicI64,
+    millis: UnmodelledI64,
 }
 
 impl ManualClock {
     /// A clock that shows `now` until it is moved.
     #[must_use]
     pub const fn new(now: Timestamp) -> Self {
-        Self { millis: AtomicI64::new(now.0) }
+        Self { millis: UnmodelledI64::new(now.0) }
     }
 
     /// Moves the clock to `now`, backwards too.

@@ -4,14 +4,12 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use event_listener::EventListener;
-
 use super::completion::Completion;
 use super::partition_log::{Home, PartitionLog};
 use super::syncer::Syncer;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
-use crate::sync::Arc;
+use crate::sync::{Arc, Event, EventListener};
 
 /// How much of a partition may be enqueued and not yet acknowledged: what is not in the file, or not synced,
 /// takes memory.
@@ -94,7 +92,7 @@ impl PartitionLog {
         match self.home() {
             Some(home) => home.room.listen(),
             // In memory there is always room: nobody waits for it.
-            None => event_listener::Event::<()>::new().listen(),
+            None => Event::new().listen(),
         }
     }
 }

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use crate::record::frame::ALIGNMENT;
-use crate::sync::{Arc, AtomicI64, AtomicU64, CachePadded, Ordering};
+use crate::sync::{AtomicI64, AtomicU64, ByteAccesses, CachePadded, Ordering, TrackedArc};
 
 /// Frames begin 8-byte aligned; 16 is what the allocator gives anyway, zeroed at no cost.
 const MEMORY_ALIGNMENT: usize = 16;
@@ -29,6 +29,8 @@ const _: () = assert!(MEMORY_ALIGNMENT.is_multiple_of(ALIGNMENT));
 pub(crate) struct Memory {
     start: NonNull<u8>,
     capacity: usize,
+    /// Lets a model checker see to 1, 2 and 3.
+    accesses: ByteAccesses,
 }
 
 // SAFETY: the memory is owned by this value alone, like a `Box<[u8]>`.
@@ -44,7 +46,7 @@ impl Memory {
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Self { start, capacity }
+        Self { start, capacity, accesses: ByteAccesses::new(capacity) }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -54,6 +56,7 @@ impl Memory {
     /// The first `len` bytes, for their only owner. Panics if there are fewer.
     pub(crate) fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
         assert!(len <= self.capacity, "the memory is smaller");
+        self.accesses.write(0..len);
         // SAFETY: in bounds by the check, initialised by 6, and `&mut self` is the only access.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), len) }
     }
@@ -123,7 +126,7 @@ impl Visible {
 
 impl Chunk {
     /// A chunk that is complete: the first `bytes` of `memory` hold frames of `offsets` offsets.
-    pub(crate) fn complete(memory: Memory, base_offset: u64, offsets: u64, bytes: usize) -> Arc<Self> {
+    pub(crate) fn complete(memory: Memory, base_offset: u64, offsets: u64, bytes: usize) -> TrackedArc<Self> {
         let mut writer = ChunkWriter::new(memory, base_offset, 0);
         writer.written = bytes.min(writer.capacity);
         writer.stage(offsets, i64::MIN);
@@ -166,6 +169,7 @@ impl Chunk {
     #[inline]
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         assert!(range.start <= range.end && range.end <= self.visible().bytes, "range is not visible");
+        self.memory.accesses.read(range.clone());
         // SAFETY: by 4, the range is inside the memory.
         let start = unsafe { self.memory.start.add(range.start) };
         // SAFETY: by 3, 4 and 6 these bytes are visible and initialised, by 2 they do not change, and by 5
@@ -174,8 +178,8 @@ impl Chunk {
     }
 
     /// Takes the memory back if nobody else holds the chunk.
-    pub(crate) fn into_memory(self: Arc<Self>) -> Result<Memory, Arc<Self>> {
-        Arc::try_unwrap(self).map(|chunk| chunk.memory)
+    pub(crate) fn into_memory(chunk: TrackedArc<Self>) -> Result<Memory, TrackedArc<Self>> {
+        TrackedArc::try_unwrap(chunk).map(|chunk| chunk.memory)
     }
 }
 
@@ -209,7 +213,7 @@ impl Mark {
 /// ([`stage`](Self::stage)), and published when its topic's promise is kept ([`publish`](Self::publish)).
 #[derive(Debug)]
 pub(crate) struct ChunkWriter {
-    chunk: Arc<Chunk>,
+    chunk: TrackedArc<Chunk>,
     /// The chunk's memory, kept here so that writing does not touch the cache line where readers count
     /// their `Arc`s.
     start: NonNull<u8>,
@@ -228,11 +232,12 @@ impl ChunkWriter {
     pub(crate) fn new(memory: Memory, base_offset: u64, base_position: u64) -> Self {
         let (start, capacity) = (memory.start, memory.capacity.min(MAX_CHUNK_BYTES));
         let marks = Marks { visible: AtomicU64::new(0), max_timestamp: AtomicI64::new(i64::MIN) };
-        let chunk = Arc::new(Chunk { marks: CachePadded::new(marks), memory, base_offset, base_position });
+        let chunk =
+            TrackedArc::new(Chunk { marks: CachePadded::new(marks), memory, base_offset, base_position });
         Self { chunk, start, capacity, written: 0, staged: Mark::START, published: Mark::START }
     }
 
-    pub(crate) fn chunk(&self) -> &Arc<Chunk> {
+    pub(crate) fn chunk(&self) -> &TrackedArc<Chunk> {
         &self.chunk
     }
 
@@ -248,6 +253,7 @@ impl ChunkWriter {
         assert!(len <= self.remaining(), "the chunk is full");
         // SAFETY: by the check, the bytes are inside the memory.
         let start = unsafe { self.start.add(self.written) };
+        self.chunk.memory.accesses.write(self.written..self.written + len);
         self.written += len;
         // SAFETY: by 1 and 4 nobody else refers to these bytes, which are not staged yet; by 6 they are
         // initialised; the borrow of `self` keeps the chunk alive.
@@ -284,7 +290,7 @@ impl ChunkWriter {
     /// The bytes staged after `since`.
     pub(crate) fn staged_since(&self, since: Mark) -> StagedBytes {
         let start = since.bytes.min(self.staged.bytes);
-        StagedBytes { chunk: Arc::clone(&self.chunk), start, end: self.staged }
+        StagedBytes { chunk: TrackedArc::clone(&self.chunk), start, end: self.staged }
     }
 
     /// Shows readers what was staged before `mark`.
@@ -311,7 +317,7 @@ impl ChunkWriter {
     }
 
     /// Tells readers that nothing more will come. What follows must be findable already.
-    pub(crate) fn close(self) -> Arc<Chunk> {
+    pub(crate) fn close(self) -> TrackedArc<Chunk> {
         let packed = Visible::pack(self.published.bytes, self.published.offsets) | CLOSED_BIT;
         self.chunk.marks.visible.store(packed, Ordering::Release);
         self.chunk
@@ -321,13 +327,14 @@ impl ChunkWriter {
 /// Complete batches that readers may not see yet, for whoever writes them to a file. Keeps their memory.
 #[derive(Clone, Debug)]
 pub(crate) struct StagedBytes {
-    chunk: Arc<Chunk>,
+    chunk: TrackedArc<Chunk>,
     start: usize,
     end: Mark,
 }
 
 impl StagedBytes {
     pub(crate) fn bytes(&self) -> &[u8] {
+        self.chunk.memory.accesses.read(self.start..self.end.bytes);
         // SAFETY: by construction, the range is inside the memory.
         let start = unsafe { self.chunk.memory.start.add(self.start) };
         // SAFETY: by 2 and 4 these bytes are staged and do not change, by 6 they are initialised, by 5 they
@@ -335,7 +342,7 @@ impl StagedBytes {
         unsafe { std::slice::from_raw_parts(start.as_ptr(), self.end.bytes - self.start) }
     }
 
-    pub(crate) fn chunk(&self) -> &Arc<Chunk> {
+    pub(crate) fn chunk(&self) -> &TrackedArc<Chunk> {
         &self.chunk
     }
 
@@ -356,7 +363,7 @@ mod tests {
     #[test]
     fn readers_see_what_is_published_and_no_more() {
         let mut writer = writer(64);
-        let chunk = Arc::clone(writer.chunk());
+        let chunk = TrackedArc::clone(writer.chunk());
         writer.append(8).copy_from_slice(b"12345678");
         assert_eq!(chunk.visible(), Visible { bytes: 0, offsets: 0, closed: false });
         writer.stage(1, 5);
@@ -380,7 +387,7 @@ mod tests {
     fn unpublished_bytes_cannot_be_read() {
         let mut writer = writer(64);
         writer.append(8).fill(1);
-        let chunk = Arc::clone(writer.chunk());
+        let chunk = TrackedArc::clone(writer.chunk());
         assert!(chunk.bytes(0..8).is_empty());
     }
 
@@ -417,10 +424,10 @@ mod tests {
     #[test]
     fn memory_is_taken_back_only_from_the_last_holder() {
         let chunk = writer(64).close();
-        let reader = Arc::clone(&chunk);
-        let chunk = chunk.into_memory().err().expect("a reader holds it");
+        let reader = TrackedArc::clone(&chunk);
+        let chunk = Chunk::into_memory(chunk).err().expect("a reader holds it");
         drop(reader);
-        assert_eq!(chunk.into_memory().expect("nobody holds it").capacity(), 64);
+        assert_eq!(Chunk::into_memory(chunk).expect("nobody holds it").capacity(), 64);
     }
 
     #[test]
@@ -432,7 +439,7 @@ mod tests {
     #[test]
     fn a_reader_on_another_thread_only_ever_sees_whole_published_frames() {
         let mut writer = writer(8 * 1_000);
-        let chunk = Arc::clone(writer.chunk());
+        let chunk = TrackedArc::clone(writer.chunk());
         let reader = std::thread::spawn(move || {
             let mut seen = 0;
             while seen < 1_000 {

@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 
 use super::chunk::{Chunk, Memory};
-use crate::sync::Arc;
+use crate::sync::TrackedArc;
 
 /// A chunk starts small, so that an idle partition costs little, and doubles with use up to a size at which
 /// its handling no longer counts.
-const FIRST_CHUNK_BYTES: u64 = 4 << 10;
-const LARGEST_CHUNK_BYTES: u64 = 256 << 10;
+const FIRST_CHUNK_BYTES: u64 = if cfg!(loom) { LARGEST_CHUNK_BYTES } else { 4 << 10 };
+/// In a model two frames are a chunk.
+const LARGEST_CHUNK_BYTES: u64 = if cfg!(loom) { 96 } else { 256 << 10 };
 
 /// How many chunks that left the view are kept for their memory to be used again.
 const RETIRED_CHUNKS: usize = 4;
@@ -22,7 +23,7 @@ pub(super) struct ChunkSupply {
     in_view: u64,
     limit: u64,
     /// Chunks that left the view; readers may still hold them.
-    retired: VecDeque<Arc<Chunk>>,
+    retired: VecDeque<TrackedArc<Chunk>>,
 }
 
 impl ChunkSupply {
@@ -50,7 +51,7 @@ impl ChunkSupply {
     }
 
     /// Takes back a chunk that left the view.
-    pub(super) fn retire(&mut self, chunk: Arc<Chunk>) {
+    pub(super) fn retire(&mut self, chunk: TrackedArc<Chunk>) {
         self.in_view -= chunk.capacity() as u64;
         if chunk.capacity() as u64 > LARGEST_CHUNK_BYTES {
             return;
@@ -68,7 +69,7 @@ impl ChunkSupply {
             if chunk.capacity() != wanted {
                 continue;
             }
-            match chunk.into_memory() {
+            match Chunk::into_memory(chunk) {
                 Ok(memory) => return Some(memory),
                 Err(held) => self.retired.push_back(held),
             }
@@ -82,7 +83,7 @@ mod tests {
     use super::super::chunk::ChunkWriter;
     use super::*;
 
-    fn chunk(supply: &mut ChunkSupply) -> Arc<Chunk> {
+    fn chunk(supply: &mut ChunkSupply) -> TrackedArc<Chunk> {
         ChunkWriter::new(supply.next(1), 0, 0).close()
     }
 
@@ -98,7 +99,7 @@ mod tests {
     fn memory_is_used_again_unless_somebody_reads_it() {
         let mut supply = ChunkSupply::new(16 << 10);
         let read = chunk(&mut supply);
-        supply.retire(Arc::clone(&read));
+        supply.retire(TrackedArc::clone(&read));
         let free = chunk(&mut supply);
         let address = std::ptr::from_ref(free.bytes(0..0)).cast::<u8>();
         supply.retire(free);

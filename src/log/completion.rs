@@ -6,11 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use event_listener::{Event, EventListener, Listener};
-
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
-use crate::sync::{Arc, OnceLock};
+use crate::sync::{Arc, Event, EventListener, Listener, OnceLock};
 
 /// Why batches were not acknowledged.
 #[derive(Clone, Debug)]

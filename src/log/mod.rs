@@ -14,6 +14,8 @@ mod disk_tail;
 mod flush;
 mod health;
 mod identity;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod offset_index;
 mod partition_log;
 mod reader;

@@ -10,8 +10,6 @@
 
 use std::path::PathBuf;
 
-use event_listener::Event;
-
 use super::completion::{AppendFault, complete_all};
 use super::disk_tail::DiskTail;
 use super::health::{Health, Status};
@@ -26,7 +24,7 @@ use crate::config::{Durability, TopicSettings};
 use crate::error::{Error, Result};
 use crate::record::frame::{CrcSeed, NewRecord};
 use crate::sync::signal::Waiters;
-use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, RwLock, Weak};
+use crate::sync::{Arc, AtomicU64, CachePadded, Event, Mutex, RwLock, Weak};
 
 /// How much of the end of a log on disk is kept in memory, where readers that keep up find it.
 const DISK_TAIL_BYTES: u64 = 1 << 20;

@@ -11,7 +11,7 @@ use super::segment::Segment;
 use super::view::{Location, Pieces};
 use crate::error::{Error, Result};
 use crate::record::frame::{Frame, Frames};
-use crate::sync::Arc;
+use crate::sync::{Arc, TrackedArc};
 
 /// Where a reader of one partition is.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ enum Place {
     /// To be looked up.
     Unknown,
     Chunk {
-        chunk: Arc<Chunk>,
+        chunk: TrackedArc<Chunk>,
         position: usize,
     },
     Segment {
@@ -53,7 +53,7 @@ impl Cursor {
 /// Consecutive records of one partition, as they lie in the log. Holds its memory alive.
 #[derive(Clone)]
 pub(crate) struct Run {
-    chunk: Arc<Chunk>,
+    chunk: TrackedArc<Chunk>,
     bytes: Range<usize>,
     end_offset: u64,
     records: usize,
@@ -125,7 +125,7 @@ impl PartitionLog {
                     let end_offset = chunk.base_offset() + visible.offsets;
                     let records = (end_offset - cursor.offset) as usize;
                     let bytes = std::mem::replace(position, visible.bytes)..visible.bytes;
-                    Run { chunk: Arc::clone(chunk), bytes, end_offset, records }
+                    Run { chunk: TrackedArc::clone(chunk), bytes, end_offset, records }
                 }
                 Place::Segment { segment, next } => match segment.read(*next, segment.readable())? {
                     Some(block) => {
@@ -207,7 +207,7 @@ impl PartitionLog {
 }
 
 /// The records of a block from `offset` on. A read begins at an index entry, so it may bring in earlier ones.
-fn run_from(chunk: Arc<Chunk>, offset: u64) -> Run {
+fn run_from(chunk: TrackedArc<Chunk>, offset: u64) -> Run {
     let end_offset = chunk.end_offset();
     let bytes = position_in_chunk(&chunk, offset)..chunk.visible().bytes;
     let records = end_offset.saturating_sub(offset.max(chunk.base_offset())) as usize;

@@ -27,7 +27,7 @@ use super::offset_index::{FrameStart, OffsetIndex};
 use crate::error::{Error, Result};
 use crate::record::frame::{BadFrame, CrcSeed, Frame};
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, RwLock, TrackedArc};
 
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
 const MAGIC: [u8; 8] = *b"OTTLALOG";
@@ -269,7 +269,7 @@ pub(crate) enum WriteError {
 /// Frames that one read brought in.
 #[derive(Debug)]
 pub(crate) struct Block {
-    pub(crate) chunk: Arc<Chunk>,
+    pub(crate) chunk: TrackedArc<Chunk>,
     /// Where the next read begins.
     pub(crate) next: FrameStart,
 }

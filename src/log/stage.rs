@@ -9,7 +9,7 @@ use super::segment::SEGMENT_HEADER_BYTES;
 use super::settings::LogSettings;
 use super::view::View;
 use crate::record::frame::{self, CrcSeed, NewRecord, Stamp};
-use crate::sync::{Arc, RwLock};
+use crate::sync::{Arc, RwLock, TrackedArc};
 
 /// The chunks that are not finished, and where the next batch goes.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Stage {
     }
 
     /// Takes back a chunk that left the view.
-    pub(super) fn retire(&mut self, chunk: Arc<Chunk>) {
+    pub(super) fn retire(&mut self, chunk: TrackedArc<Chunk>) {
         self.supply.retire(chunk);
     }
 
@@ -222,7 +222,7 @@ impl Stage {
     }
 
     fn chunk_of(&self, staged: &StagedBytes) -> Option<usize> {
-        self.chunks.iter().position(|chunk| Arc::ptr_eq(chunk.writer.chunk(), staged.chunk()))
+        self.chunks.iter().position(|chunk| TrackedArc::ptr_eq(chunk.writer.chunk(), staged.chunk()))
     }
 
     /// Takes back everything that is not in the file, which ends at `position`; its offsets are given again.
@@ -257,7 +257,7 @@ impl Stage {
 /// Puts a chunk into the view, and takes out of it what is too much.
 fn install(writer: &ChunkWriter, supply: &mut ChunkSupply, view: &RwLock<View>) {
     let mut view = view.write();
-    view.push_chunk(Arc::clone(writer.chunk()));
+    view.push_chunk(TrackedArc::clone(writer.chunk()));
     while supply.is_over_limit() {
         let Some(oldest) = view.pop_chunk() else { break };
         supply.retire(oldest);

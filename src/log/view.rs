@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::chunk::Chunk;
 use super::segment::Segment;
-use crate::sync::Arc;
+use crate::sync::{Arc, TrackedArc};
 
 /// The pieces of a partition. Offsets run through the segments' files up to the first chunk, then through
 /// the chunks.
@@ -18,13 +18,13 @@ pub(crate) struct View {
     /// By base offset. Empty for a topic in memory.
     segments: Vec<Arc<Segment>>,
     /// By base offset. The last one may still grow.
-    chunks: VecDeque<Arc<Chunk>>,
+    chunks: VecDeque<TrackedArc<Chunk>>,
 }
 
 /// Where to read on.
 #[derive(Debug)]
 pub(crate) enum Location {
-    Chunk(Arc<Chunk>),
+    Chunk(TrackedArc<Chunk>),
     Segment(Arc<Segment>),
     /// At the end; nothing is there yet.
     End,
@@ -42,7 +42,7 @@ pub(crate) struct Pieces {
     pub(crate) start_offset: u64,
     /// Each with the end of what is to be read from its file; what follows is in the chunks.
     pub(crate) segments: Vec<(Arc<Segment>, u64)>,
-    pub(crate) chunks: Vec<Arc<Chunk>>,
+    pub(crate) chunks: Vec<TrackedArc<Chunk>>,
 }
 
 impl View {
@@ -68,7 +68,7 @@ impl View {
         }
         let after = self.chunks.partition_point(|chunk| chunk.base_offset() <= offset);
         if let Some(chunk) = after.checked_sub(1).and_then(|last| self.chunks.get(last)) {
-            return Location::Chunk(Arc::clone(chunk));
+            return Location::Chunk(TrackedArc::clone(chunk));
         }
         if offset == latest {
             return Location::End;
@@ -98,7 +98,7 @@ impl View {
     }
 
     fn first_chunk(&self) -> Location {
-        self.chunks.front().map_or(Location::End, |chunk| Location::Chunk(Arc::clone(chunk)))
+        self.chunks.front().map_or(Location::End, |chunk| Location::Chunk(TrackedArc::clone(chunk)))
     }
 
     /// All pieces, in order.
@@ -115,13 +115,13 @@ impl View {
         self.segments.push(segment);
     }
 
-    pub(crate) fn push_chunk(&mut self, chunk: Arc<Chunk>) {
+    pub(crate) fn push_chunk(&mut self, chunk: TrackedArc<Chunk>) {
         self.chunks.push_back(chunk);
     }
 
     /// Takes out the oldest chunk, unless it is the only one. Its records are read from their segment from
     /// now on; without segments, they are gone.
-    pub(crate) fn pop_chunk(&mut self) -> Option<Arc<Chunk>> {
+    pub(crate) fn pop_chunk(&mut self) -> Option<TrackedArc<Chunk>> {
         let next_base_offset = self.chunks.get(1)?.base_offset();
         let chunk = self.chunks.pop_front()?;
         let after = self.segments.partition_point(|segment| segment.base_offset() <= chunk.base_offset());
@@ -136,7 +136,7 @@ impl View {
 
     /// Begins the log with `offset`, which is not beyond its end. Takes out the chunks and the segments that
     /// lie wholly below it, but never the last of either.
-    pub(crate) fn trim(&mut self, offset: u64) -> (Vec<Arc<Chunk>>, Vec<Arc<Segment>>) {
+    pub(crate) fn trim(&mut self, offset: u64) -> (Vec<TrackedArc<Chunk>>, Vec<Arc<Segment>>) {
         let mut chunks = Vec::new();
         // Before their segments: a reader of such a segment may still go on to the end of its file.
         while self.chunks.get(1).is_some_and(|next| next.base_offset() <= offset) {

@@ -6,13 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use event_listener::EventListener;
-
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::RecordMetadata;
 use crate::log::{PartitionLog, Pending};
 use crate::record::frame::NewRecord;
+use crate::sync::EventListener;
 
 /// A record on its way into the log, from [`Producer::enqueue`](crate::Producer::enqueue).
 ///

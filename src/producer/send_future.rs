@@ -5,15 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use event_listener::EventListener;
-
 use super::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::ids::RecordMetadata;
 use crate::log::PartitionLog;
 use crate::record::frame::{self, Frame, NewRecord, Stamp};
 use crate::record::headers::Header;
-use crate::sync::Arc;
+use crate::sync::{Arc, EventListener};
 
 /// A record being sent, from [`Producer::send_async`](crate::Producer::send_async): a future of its place.
 ///

@@ -73,7 +73,7 @@ impl<T> FromIterator<T> for GrowList<T> {
         Self {
             len: AtomicUsize::new(first.len()),
             first,
-            blocks: [const { OnceLock::new() }; BLOCKS],
+            blocks: std::array::from_fn(|_| OnceLock::new()),
             growing: Mutex::default(),
         }
     }

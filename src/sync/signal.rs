@@ -10,9 +10,7 @@
 
 use std::time::Instant;
 
-use event_listener::{Event, Listener};
-
-use super::{Arc, AtomicUsize, Mutex, Ordering, fence};
+use super::{Arc, AtomicUsize, Event, Listener, Mutex, Ordering, fence};
 
 /// Wakes one poller, whichever partition the news comes from.
 #[derive(Debug, Default)]

@@ -1,0 +1,156 @@
+//! A log in memory: what is read is whole and in order, and memory that is used again is nobody's.
+
+use loom::thread;
+
+use super::{FRAME_BYTES, append, check, fetch, identity, numbers, read_from, record, settings};
+use crate::config::Durability;
+use crate::error::Error;
+use crate::log::partition_log::PartitionLog;
+use crate::log::reader::Cursor;
+use crate::sync::Arc;
+use crate::sync::signal::Signal;
+
+fn log(memory_limit: u64) -> Arc<PartitionLog> {
+    PartitionLog::in_memory(identity(), &settings(Durability::Memory, 1_000, memory_limit))
+}
+
+#[test]
+fn a_reader_sees_a_prefix_across_a_change_of_chunks() {
+    check(|| {
+        let log = log(10_000);
+        let sender = thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                for number in 0..3 {
+                    assert_eq!(append(&log, number).expect("open"), number);
+                }
+            }
+        });
+        let mut cursor = Cursor::new(0);
+        let mut seen = fetch(&log, &mut cursor).expect("readable");
+        seen.extend(fetch(&log, &mut cursor).expect("readable"));
+        assert_eq!(seen, (0..seen.len() as u64).collect::<Vec<_>>());
+        sender.join().expect("the sender");
+        seen.extend(read_from(&log, cursor.offset()));
+        assert_eq!(seen, [0, 1, 2]);
+    });
+}
+
+#[test]
+fn two_senders_get_offsets_without_a_gap() {
+    check(|| {
+        let log = log(10_000);
+        let send = |number| {
+            let log = Arc::clone(&log);
+            move || {
+                let offset = append(&log, number).expect("open");
+                assert_eq!(read_from(&log, offset).first(), Some(&number), "acknowledged, so readable");
+                offset
+            }
+        };
+        let other = thread::spawn(send(100));
+        let third = thread::spawn(send(102));
+        let one = send(101)();
+        let offsets = [(one, 101), (other.join().expect("sent"), 100), (third.join().expect("sent"), 102)];
+        let all = read_from(&log, 0);
+        assert_eq!(all.len(), 3);
+        for (offset, number) in offsets {
+            assert_eq!(all[offset as usize], number);
+        }
+    });
+}
+
+/// Appends a record that fills a chunk.
+fn append_wide(log: &PartitionLog, number: u64) {
+    let value = number.to_le_bytes().repeat(7);
+    let record = record(&value);
+    assert_eq!(record.frame_bytes() as u64, 2 * FRAME_BYTES);
+    log.append(&[record]).expect("open");
+}
+
+#[test]
+fn memory_is_used_again_only_when_nobody_reads_it() {
+    check(|| {
+        let log = log(2 * FRAME_BYTES);
+        append_wide(&log, 0);
+        let sender = thread::spawn({
+            let log = Arc::clone(&log);
+            move || (1..4).for_each(|number| append_wide(&log, number))
+        });
+        let mut cursor = Cursor::new(0);
+        match log.fetch(&mut cursor) {
+            Ok(run) => {
+                let run = run.expect("record 0 was appended");
+                let seen = numbers(&run, 0);
+                assert_eq!(seen[0], 0);
+                // The writer has been busy meanwhile.
+                thread::yield_now();
+                assert_eq!(numbers(&run, 0), seen);
+            }
+            Err(Error::OffsetOutOfRange { requested: 0, earliest, latest, .. }) => {
+                assert!(0 < earliest && earliest <= latest);
+                cursor.seek(earliest);
+            }
+            Err(other) => panic!("{other}"),
+        }
+        drop(cursor);
+        sender.join().expect("the sender");
+        assert_eq!(read_from(&log, log.start_offset()).last(), Some(&3));
+    });
+}
+
+/// Sleeps until there is something at the cursor.
+fn sleep_for_news(log: &PartitionLog, signal: &Arc<Signal>) -> Result<Vec<u64>, Error> {
+    let mut cursor = Cursor::new(0);
+    loop {
+        let mut look = || match fetch(log, &mut cursor) {
+            Ok(nothing) if nothing.is_empty() => None,
+            found => Some(found),
+        };
+        if let Some(found) = signal.sleep_unless([log.waiters()].into_iter(), None, &mut look) {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn a_sleeper_is_woken_by_an_append() {
+    check(|| {
+        let log = log(10_000);
+        let sender = thread::spawn({
+            let log = Arc::clone(&log);
+            move || append(&log, 7).expect("open")
+        });
+        let signal = Arc::default();
+        log.waiters().register(&signal);
+        assert_eq!(sleep_for_news(&log, &signal).expect("readable"), [7]);
+        sender.join().expect("the sender");
+    });
+}
+
+#[test]
+fn a_close_ends_appends_and_wakes_the_sleeper() {
+    check(|| {
+        let log = log(10_000);
+        let sender = thread::spawn({
+            let log = Arc::clone(&log);
+            move || append(&log, 7)
+        });
+        let sleeper = thread::spawn({
+            let log = Arc::clone(&log);
+            let signal = Arc::default();
+            log.waiters().register(&signal);
+            move || sleep_for_news(&log, &signal)
+        });
+        log.close().expect("nothing to fail");
+        let sent = sender.join().expect("the sender");
+        match sleeper.join().expect("the sleeper") {
+            Ok(seen) => assert!(seen == [7] && sent.is_ok()),
+            Err(error) => assert!(matches!(error, Error::Closed)),
+        }
+        match sent {
+            Ok(offset) => assert_eq!((offset, log.end_offset()), (0, 1)),
+            Err(error) => assert!(matches!(error, Error::Closed) && log.end_offset() == 0),
+        }
+    });
+}

@@ -1,0 +1,266 @@
+//! A log on disk: senders who write for each other, segments that follow one another, syncs, and a close in the
+//! middle of it. Each model ends with a look at what a broker would find that opens the directory next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use loom::thread;
+
+use super::{FRAME_BYTES, append, check, fetch, identity, read_from, record, settings};
+use crate::clock::{ManualClock, Timestamp};
+use crate::config::Durability;
+use crate::error::Error;
+use crate::log::append::{Enqueued, Pending};
+use crate::log::partition_log::PartitionLog;
+use crate::log::reader::Cursor;
+use crate::log::segment::SEGMENT_HEADER_BYTES;
+use crate::log::{FlushQueue, LogPlace};
+use crate::storage::{DataDir, LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+
+/// Files in memory, of which it is known how much is synced, and whose writes can be made to fail.
+#[derive(Clone, Debug)]
+struct Watched {
+    files: MemoryStorage,
+    state: Arc<State>,
+}
+
+/// Relaxed everywhere: that one thing is known to come after another must be the log's doing.
+#[derive(Debug)]
+struct State {
+    /// Where the bytes written to the active segment end, and those that are synced.
+    written: AtomicU64,
+    synced: AtomicU64,
+    next_write_fails: AtomicBool,
+}
+
+#[derive(Debug)]
+struct WatchedFile {
+    file: Box<dyn StorageFile>,
+    state: Arc<State>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        let state = State { written: zero(), synced: zero(), next_write_fails: AtomicBool::new(false) };
+        Self { files: MemoryStorage::default(), state: Arc::new(state) }
+    }
+
+    fn synced_frames(&self) -> u64 {
+        self.state.synced.load(Ordering::Relaxed).saturating_sub(SEGMENT_HEADER_BYTES) / FRAME_BYTES
+    }
+
+    /// A log in this storage: a new one, or what was left there.
+    fn open_log(&self, durability: Durability, segment_bytes: u64) -> Arc<PartitionLog> {
+        let dir = PathBuf::from("/data/payments-0");
+        let is_new = !matches!(self.files.list(&dir), Ok(names) if !names.is_empty());
+        self.files.create_dir_all(&dir).expect("in memory");
+        let place = LogPlace {
+            data_dir: Arc::new(DataDir::own(Arc::new(self.clone()), Path::new("/data")).expect("free")),
+            dir,
+            clock: Arc::new(ManualClock::new(Timestamp::from_millis(0))),
+            flush: FlushQueue::new().0,
+        };
+        if is_new {
+            PartitionLog::create(&identity(), &place).expect("in memory");
+        }
+        let found = PartitionLog::examine(identity(), place, 0).expect("readable");
+        let (log, torn_tail) =
+            PartitionLog::open(found, &settings(durability, segment_bytes, 0)).expect("no damage");
+        assert!(torn_tail.is_none());
+        log
+    }
+
+    /// What the next broker finds.
+    fn left(&self) -> Vec<u64> {
+        read_from(&self.open_log(Durability::ProcessCrash, 1_000), 0)
+    }
+}
+
+impl Storage for Watched {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+        let file = self.files.open(path, mode)?;
+        Ok(Box::new(WatchedFile { file, state: Arc::clone(&self.state) }))
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.files.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.files.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.files.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.files.remove_file(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.files.remove_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.files.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
+        self.files.lock(path, owner)
+    }
+}
+
+impl StorageFile for WatchedFile {
+    fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
+        if self.state.next_write_fails.swap(false, Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let written = self.file.write_at(buf, position)?;
+        self.state.written.store(position + written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let written = self.state.written.load(Ordering::Relaxed);
+        self.file.sync_data()?;
+        self.state.synced.store(written, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buf, position)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+}
+
+fn enqueue(log: &PartitionLog, number: u64) -> Result<(u64, Pending), Error> {
+    let Enqueued { base_offset, pending } = log.enqueue(&[record(&number.to_le_bytes())])?;
+    Ok((base_offset, pending.expect("on disk it is open")))
+}
+
+/// Two senders and a reader. Afterwards everything is in its place, for readers and for the next broker.
+fn two_senders(segment_bytes: u64) {
+    check(move || {
+        let storage = Watched::new();
+        let log = storage.open_log(Durability::ProcessCrash, segment_bytes);
+        let send = |number| {
+            let log = Arc::clone(&log);
+            move || {
+                let offset = append(&log, number).expect("open");
+                assert_eq!(read_from(&log, offset).first(), Some(&number), "acknowledged, so readable");
+                offset
+            }
+        };
+        let other = thread::spawn(send(100));
+        let one = send(101)();
+        let other = other.join().expect("the sender");
+        let expected = if one < other { [101, 100] } else { [100, 101] };
+        assert_eq!((one + other, read_from(&log, 0)), (1, expected.to_vec()));
+        drop(log);
+        assert_eq!(storage.left(), expected);
+    });
+}
+
+#[test]
+fn two_senders_write_for_each_other() {
+    two_senders(1_000);
+}
+
+#[test]
+fn two_senders_begin_a_segment_each() {
+    two_senders(SEGMENT_HEADER_BYTES + FRAME_BYTES);
+}
+
+#[test]
+fn nothing_is_visible_before_its_sync_and_nothing_acknowledged_before_it_is_visible() {
+    check(|| {
+        let storage = Watched::new();
+        let log = storage.open_log(Durability::PowerLoss, 1_000);
+        let sender = thread::spawn({
+            let (log, storage) = (Arc::clone(&log), storage.clone());
+            move || {
+                let (offset, pending) = enqueue(&log, 7).expect("open");
+                pending.wait(offset).expect("no fault");
+                assert!(storage.synced_frames() >= 1);
+                assert_eq!(read_from(&log, offset), [7], "acknowledged, so readable");
+            }
+        });
+        let flusher = thread::spawn({
+            let syncer = Arc::clone(&log.home().expect("on disk").syncer);
+            move || syncer.write().expect("no fault")
+        });
+        let mut cursor = Cursor::new(0);
+        let seen = fetch(&log, &mut cursor).expect("readable").len() as u64;
+        assert!(seen <= storage.synced_frames(), "visible, so synced");
+        sender.join().expect("the sender");
+        flusher.join().expect("the flusher");
+    });
+}
+
+#[test]
+fn a_close_decides_every_delivery() {
+    check(|| {
+        let storage = Watched::new();
+        let log = storage.open_log(Durability::ProcessCrash, 1_000);
+        let sender = thread::spawn({
+            let log = Arc::clone(&log);
+            move || enqueue(&log, 7)
+        });
+        log.close().expect("no fault");
+        let is_kept = match sender.join().expect("the sender") {
+            Ok((offset, pending)) => {
+                pending.outcome(offset).expect("decided").expect("no fault");
+                true
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Closed));
+                false
+            }
+        };
+        drop(log);
+        assert_eq!(!storage.left().is_empty(), is_kept);
+    });
+}
+
+#[test]
+fn a_write_that_fails_is_told_to_all_it_was_for_and_to_nobody_else() {
+    check(|| {
+        let storage = Watched::new();
+        let log = storage.open_log(Durability::ProcessCrash, 1_000);
+        storage.state.next_write_fails.store(true, Ordering::Relaxed);
+        let send = |number| {
+            let log = Arc::clone(&log);
+            move || append(&log, number)
+        };
+        let other = thread::spawn(send(100));
+        let outcomes = [(101, send(101)()), (100, other.join().expect("the sender"))];
+        let mut kept = Vec::new();
+        for (number, outcome) in outcomes {
+            match outcome {
+                Ok(offset) => kept.push((offset, number)),
+                Err(error) => assert!(matches!(error, Error::StorageFull { .. }), "{error}"),
+            }
+        }
+        assert!(kept.len() < 2, "one write failed");
+        let kept: Vec<u64> = kept
+            .into_iter()
+            .map(|(offset, number)| {
+                assert_eq!(offset, 0);
+                number
+            })
+            .collect();
+        assert_eq!(read_from(&log, 0), kept);
+        drop(log);
+        assert_eq!(storage.left(), kept);
+    });
+}
