@@ -2,9 +2,9 @@
 //! model can meet in these types.
 //!
 //! The standard library's `Arc` and `Weak` stay: loom's cannot be made cyclic or hold a trait object. loom
-//! takes their counting for nothing that orders anything, so a model fails where memory is only safe because
-//! of it; where it is relied on, there is [`TrackedArc`]. Time does not pass here: a wait with a deadline is a
-//! plain wait, and a model in which nobody comes to wake it fails.
+//! takes their counting for nothing that orders anything, so a model fails where memory is only safe
+//! because of it; where it is relied on, there is [`TrackedArc`]. Time does not pass here: a wait with a
+//! deadline is a plain wait, and a model in which nobody comes to wake it fails.
 
 use std::future::Future;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! A log on disk: senders who write for each other, segments that follow one another, syncs, and a close in the
-//! middle of it. Each model ends with a look at what a broker would find that opens the directory next.
+//! A log on disk: senders who write for each other, segments that follow one another, syncs, and a close in
+//! the middle of it. Each model ends with a look at what a broker would find that opens the directory next.
 
 use std::io;
 use std::path::{Path, PathBuf};
