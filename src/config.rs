@@ -24,7 +24,21 @@ const SYNC_INTERVAL_MS: RangeInclusive<u64> = 1..=3_600_000;
 /// otherwise.
 pub(crate) const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What an acknowledged record survives.
+/// What an acknowledged record survives. A broker has a level, and a topic may have another.
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, Durability, TopicConfig, storage::MemoryStorage};
+///
+/// let builder = Broker::builder().data_dir("/data").storage(MemoryStorage::default());
+/// let broker = builder.durability(Durability::PowerLoss).open()?;
+/// broker.create_topic("payments", TopicConfig::new())?;
+/// assert_eq!(broker.describe_topic("payments")?.durability, Durability::PowerLoss);
+///
+/// let faster = TopicConfig::new().durability(Durability::ProcessCrash);
+/// broker.create_topic("clicks", faster.sync_interval(Duration::from_millis(200)))?;
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Durability {

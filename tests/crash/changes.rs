@@ -253,6 +253,25 @@ fn after_a_failure_the_change_can_be_made_without_reopening() {
     }
 }
 
+/// Taking a change back is part of its failure: it does not turn up at the next open.
+#[test]
+fn a_change_that_failed_once_is_not_there_at_the_next_open() {
+    let files = before();
+    for change in CHANGES {
+        let cases = (0..calls_of(change, &files)).map(|call| (format!("{change:?}, call {call}"), call));
+        check_all(cases, |&call| {
+            let storage = Hooked::new(storage_with(&files), Faults::default());
+            let broker = reopen(&storage);
+            storage.hook.arm_window(call..call + 1, Kind::Eio);
+            let outcome = change.apply(&broker);
+            drop(broker);
+            storage.hook.disarm();
+            let done = check_whole(&reopen(&storage), change)?;
+            ensure(done == outcome.is_ok(), || format!("{outcome:?}, yet done is {done}"))
+        });
+    }
+}
+
 // ---- deleting records ----
 
 /// Which files are there when those of deleted records are half removed is up to the file system.

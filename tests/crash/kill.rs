@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ottla::{Broker, Error, TopicPartition};
 
-use crate::kill_child::{CHILD, DIR_VARIABLE, GROUP, MARK, Name, SEED_VARIABLE, TOPICS};
+use crate::kill_child::{CHILD, DIR_VARIABLE, GROUP, MARK, Name, SEED_VARIABLE, SIDE_PARTITIONS, TOPICS};
 use crate::support::{Random, contents};
 
 const ROUNDS: u64 = 12;
@@ -143,6 +143,10 @@ struct History {
 enum TopicNews {
     Creating,
     Created,
+    /// It got partitions.
+    Grown,
+    /// Its record was deleted.
+    Trimmed,
     Deleting,
     Deleted,
 }
@@ -168,10 +172,12 @@ impl History {
             ["committed", topic, partition, offset] => {
                 self.committed.entry(place(topic, partition)).or_default().0 = parse(offset);
             }
-            [verb @ ("creating" | "created" | "deleting" | "deleted"), topic] => {
+            [verb @ ("creating" | "created" | "grown" | "trimmed" | "deleting" | "deleted"), topic] => {
                 let news = match verb {
                     "creating" => TopicNews::Creating,
                     "created" => TopicNews::Created,
+                    "grown" => TopicNews::Grown,
+                    "trimmed" => TopicNews::Trimmed,
                     "deleting" => TopicNews::Deleting,
                     _ => TopicNews::Deleted,
                 };
@@ -208,14 +214,14 @@ impl History {
         for (topic, news) in &self.topics {
             let is_there = listed.contains(topic);
             match news {
-                TopicNews::Created => assert!(is_there, "{topic} was created"),
+                TopicNews::Created | TopicNews::Grown | TopicNews::Trimmed => {
+                    assert!(is_there, "{topic} was created");
+                }
                 TopicNews::Deleted => assert!(!is_there, "{topic} was deleted"),
                 TopicNews::Creating | TopicNews::Deleting => {}
             }
             if is_there && topic.starts_with("side-") {
-                let found = contents(broker, topic, 0).expect("it can be read");
-                let whole = found == [topic.as_bytes()];
-                assert!(whole || (found.is_empty() && *news == TopicNews::Creating), "{topic}: {found:?}");
+                check_side_topic(broker, topic, *news);
             }
         }
         let known = |topic: &String| {
@@ -259,4 +265,21 @@ impl History {
         }
         names.into_iter().collect()
     }
+}
+
+/// A topic that was made on the side has what was acknowledged, and at most one step more.
+fn check_side_topic(broker: &Broker, topic: &str, news: TopicNews) {
+    let found = contents(broker, topic, 0).expect("it can be read");
+    let is_whole = found == [topic.as_bytes()];
+    let description = broker.describe_topic(topic).expect("it is listed");
+    let is_trimmed = found.is_empty() && description.partitions[0].start_offset == 1;
+    let partitions = description.partitions.len() as u32;
+    let is_right = match news {
+        TopicNews::Creating => partitions == 1 && (is_whole || found.is_empty()),
+        TopicNews::Created => is_whole && (partitions == 1 || partitions == SIDE_PARTITIONS),
+        TopicNews::Grown => (is_whole || is_trimmed) && partitions == SIDE_PARTITIONS,
+        TopicNews::Trimmed | TopicNews::Deleting => is_trimmed && partitions == SIDE_PARTITIONS,
+        TopicNews::Deleted => false,
+    };
+    assert!(is_right, "{topic} after {news:?}: {description:?}, {found:?}");
 }

@@ -25,6 +25,8 @@ pub(crate) const MARK: &str = "@ ";
 /// Topics and their partitions.
 pub(crate) const TOPICS: [(&str, u32); 2] = [("orders", 2), ("audit", 1)];
 pub(crate) const GROUP: &str = "fraud";
+/// How many partitions a topic has that was made on the side and has grown.
+pub(crate) const SIDE_PARTITIONS: u32 = 3;
 const CALLS_PER_THREAD: u64 = 150;
 
 /// The name of a record: which thread of which child sent it, in which call, and which record of that call
@@ -160,12 +162,17 @@ fn send_batch(
     Ok(())
 }
 
-/// Makes a topic with one record, and deletes every other one that was made before.
+/// Makes a topic with one record, gives it partitions, deletes the record, and deletes every other topic that
+/// was made before.
 fn change_topics(broker: &Broker, name: &str, made: &mut Vec<String>) -> Result<()> {
     say(&format!("creating {name}"));
     broker.create_topic(name, TopicConfig::new())?;
     broker.producer::<Raw, Raw>(name)?.record(name.as_bytes()).send()?;
     say(&format!("created {name}"));
+    broker.increase_partitions(name, SIDE_PARTITIONS)?;
+    say(&format!("grown {name}"));
+    broker.delete_records(name, 0, 1)?;
+    say(&format!("trimmed {name}"));
     made.push(name.to_owned());
     if made.len().is_multiple_of(2) {
         let old = made.remove(0);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use loom::thread;
 
-use super::{FRAME_BYTES, append, check, fetch, identity, read_from, record, settings};
+use super::{FRAME_BYTES, append, append_wide, check, fetch, identity, read_from, record, settings};
 use crate::clock::{ManualClock, Timestamp};
 use crate::config::Durability;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::log::append::{Enqueued, Pending};
 use crate::log::partition_log::PartitionLog;
 use crate::log::reader::Cursor;
 use crate::log::segment::SEGMENT_HEADER_BYTES;
-use crate::log::{FlushQueue, LogPlace};
+use crate::log::{FlushQueue, FlushRequest, LogPlace};
 use crate::storage::{DataDir, LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
@@ -48,11 +48,24 @@ impl Watched {
     }
 
     fn synced_frames(&self) -> u64 {
-        self.state.synced.load(Ordering::Relaxed).saturating_sub(SEGMENT_HEADER_BYTES) / FRAME_BYTES
+        frames_before(&self.state.synced)
+    }
+
+    fn written_frames(&self) -> u64 {
+        frames_before(&self.state.written)
     }
 
     /// A log in this storage: a new one, or what was left there.
     fn open_log(&self, durability: Durability, segment_bytes: u64) -> Arc<PartitionLog> {
+        self.open_log_with(durability, segment_bytes, FlushQueue::new().0)
+    }
+
+    fn open_log_with(
+        &self,
+        durability: Durability,
+        segment_bytes: u64,
+        flush: FlushQueue,
+    ) -> Arc<PartitionLog> {
         let dir = PathBuf::from("/data/payments-0");
         let is_new = !matches!(self.files.list(&dir), Ok(names) if !names.is_empty());
         self.files.create_dir_all(&dir).expect("in memory");
@@ -60,7 +73,7 @@ impl Watched {
             data_dir: Arc::new(DataDir::own(Arc::new(self.clone()), Path::new("/data")).expect("free")),
             dir,
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(0))),
-            flush: FlushQueue::new().0,
+            flush,
         };
         if is_new {
             PartitionLog::create(&identity(), &place).expect("in memory");
@@ -76,6 +89,10 @@ impl Watched {
     fn left(&self) -> Vec<u64> {
         read_from(&self.open_log(Durability::ProcessCrash, 1_000), 0)
     }
+}
+
+fn frames_before(end: &AtomicU64) -> u64 {
+    end.load(Ordering::Relaxed).saturating_sub(SEGMENT_HEADER_BYTES) / FRAME_BYTES
 }
 
 impl Storage for Watched {
@@ -182,6 +199,43 @@ fn two_senders_begin_a_segment_each() {
 }
 
 #[test]
+fn nothing_is_visible_before_it_is_written() {
+    check(|| {
+        let storage = Watched::new();
+        let log = storage.open_log(Durability::ProcessCrash, 1_000);
+        let senders = [100, 101].map(|number| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || append(&log, number).expect("open"))
+        });
+        let seen = read_from(&log, 0).len() as u64;
+        assert!(seen <= storage.written_frames(), "visible, so written");
+        senders.into_iter().for_each(|sender| assert!(sender.join().expect("the sender") < 2));
+    });
+}
+
+#[test]
+fn a_reader_goes_on_in_the_file_when_a_chunk_leaves() {
+    check(|| {
+        let storage = Watched::new();
+        let log = storage.open_log(Durability::ProcessCrash, SEGMENT_HEADER_BYTES + 4 * FRAME_BYTES);
+        append_wide(&log, 0);
+        let sender = thread::spawn({
+            let log = Arc::clone(&log);
+            // The first one into the same segment, the second one into the next; each into a chunk.
+            move || (1..3).for_each(|number| append_wide(&log, number))
+        });
+        let mut cursor = Cursor::new(0);
+        let mut seen = fetch(&log, &mut cursor).expect("readable");
+        seen.extend(fetch(&log, &mut cursor).expect("readable"));
+        assert_eq!(seen, (0..seen.len() as u64).collect::<Vec<_>>());
+        sender.join().expect("the sender");
+        seen.extend(read_from(&log, cursor.offset()));
+        assert_eq!(seen, [0, 1, 2]);
+        assert_eq!(read_from(&log, 0), [0, 1, 2]);
+    });
+}
+
+#[test]
 fn nothing_is_visible_before_its_sync_and_nothing_acknowledged_before_it_is_visible() {
     check(|| {
         let storage = Watched::new();
@@ -262,5 +316,32 @@ fn a_write_that_fails_is_told_to_all_it_was_for_and_to_nobody_else() {
         assert_eq!(read_from(&log, 0), kept);
         drop(log);
         assert_eq!(storage.left(), kept);
+    });
+}
+
+#[test]
+fn the_flusher_writes_what_nobody_waits_for() {
+    check(|| {
+        let storage = Watched::new();
+        let (queue, requests) = FlushQueue::new();
+        let log = storage.open_log_with(Durability::ProcessCrash, 1_000, queue);
+        let flush = move || {
+            while let Ok(request) = requests.try_recv() {
+                if let FlushRequest::Write(syncer) = request {
+                    syncer.write().expect("no fault");
+                }
+            }
+            requests
+        };
+        let first = enqueue(&log, 7).expect("open");
+        let flusher = thread::spawn(flush.clone());
+        let second = enqueue(&log, 8).expect("open");
+        flusher.join().expect("the flusher");
+        // It does not sleep here: whatever was asked for meanwhile, it finds at its next look.
+        flush();
+        for (offset, pending) in [first, second] {
+            pending.outcome(offset).expect("decided").expect("no fault");
+        }
+        assert_eq!(read_from(&log, 0), [7, 8]);
     });
 }

@@ -8,6 +8,7 @@ use loom::thread;
 
 use super::check;
 use crate::log::completion::Completion;
+use crate::sync::grow_list::GrowList;
 use crate::sync::signal::{Signal, Waiters};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
@@ -72,5 +73,20 @@ fn a_future_that_waits_for_a_completion_is_woken() {
         }
         assert!(completion.is_complete());
         completing.join().expect("it completes");
+    });
+}
+
+#[test]
+fn a_list_is_read_while_it_grows() {
+    check(|| {
+        let list = Arc::new(GrowList::from_iter([1]));
+        let growing = [7, 8].map(|element| {
+            let list = Arc::clone(&list);
+            thread::spawn(move || list.push(element))
+        });
+        let len = list.len();
+        assert!((0..len).all(|index| matches!(list.get(index), Some(1 | 7 | 8))));
+        growing.into_iter().for_each(|thread| thread.join().expect("it grows"));
+        assert_eq!(list.iter().sum::<u64>(), 16);
     });
 }

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use super::{Codec, Scratch};
 use crate::error::CodecError;
 
-/// A value as JSON: takes `&T` and yields `T`.
+/// A value as JSON: takes `&T` and yields `T`. What serde says of JSON that it cannot read as a `T` may quote
+/// a part of it, and so may the [`DecodeError`](crate::DecodeError).
 ///
 /// ```
 /// use ottla::{Broker, Json, TopicConfig};
