@@ -16,7 +16,7 @@ const NO_QUEUES: &str = "partitions have no queues whose lengths could be compar
 const NOT_REPEATED: &str = "a send is not repeated: it is for the caller to do that after an error";
 
 /// What can be chosen by property.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Choice {
     round_robin: bool,
     ignore_keys: bool,

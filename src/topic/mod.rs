@@ -76,11 +76,19 @@ impl Topic {
 
     /// Makes everything sent so far survive a power loss; the first error of those that its logs gave.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.partitions().fold(Ok(()), |outcome, log| outcome.and(log.sync()))
+        self.on_all(PartitionLog::sync)
     }
 
     /// Ends the topic for all handles; the first error of those that its logs gave.
     pub(crate) fn close(&self) -> Result<()> {
-        self.partitions().fold(Ok(()), |outcome, log| outcome.and(log.close()))
+        self.on_all(PartitionLog::close)
+    }
+
+    fn on_all(&self, call: impl Fn(&PartitionLog) -> Result<()>) -> Result<()> {
+        let mut outcome = Ok(());
+        for log in self.partitions() {
+            outcome = outcome.and(call(log));
+        }
+        outcome
     }
 }
