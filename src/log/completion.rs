@@ -48,6 +48,16 @@ impl Completion {
         })
     }
 
+    /// Wakes those who wait, though there is no outcome: they look what there is to do.
+    pub(super) fn rouse(&self) {
+        self.event.notify(usize::MAX);
+    }
+
+    /// Notified when there is an outcome, or something to do.
+    pub(super) fn listen(&self) -> EventListener {
+        self.event.listen()
+    }
+
     /// Blocks until there is an outcome.
     pub(super) fn wait(&self) {
         while !self.is_complete() {

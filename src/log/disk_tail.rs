@@ -86,6 +86,11 @@ impl DiskTail {
         self.waiting.extend(waiting);
     }
 
+    /// Those who wait for a sync.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Completion> {
+        self.waiting.iter().map(Arc::as_ref)
+    }
+
     /// Whether somebody waits for a sync.
     pub(super) fn is_awaited(&self) -> bool {
         self.unpublished.is_some()

@@ -10,7 +10,7 @@
 
 use std::path::PathBuf;
 
-use super::completion::{AppendFault, complete_all};
+use super::completion::{AppendFault, Completion, complete_all};
 use super::disk_tail::DiskTail;
 use super::health::{Health, Status};
 use super::identity::{LogIdentity, LogPlace};
@@ -358,6 +358,12 @@ impl SyncSource for PartitionLog {
             self.stage.lock().publish(end, &self.view);
             self.published(home);
         }
+    }
+
+    fn rouse(&self) {
+        let Some(home) = &self.disk else { return };
+        home.tail.lock().waiting().for_each(Completion::rouse);
+        self.stage.lock().waiting().for_each(Completion::rouse);
     }
 
     fn fail(&self, fault: String) {

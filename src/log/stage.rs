@@ -183,6 +183,12 @@ impl Stage {
         }
     }
 
+    /// Those who wait for what is not in the file yet.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Completion> {
+        let waiting = self.chunks.iter().flat_map(|chunk| chunk.writing.iter().chain(&chunk.open));
+        waiting.map(Arc::as_ref)
+    }
+
     /// The oldest batches that are not in the file yet, as many as lie together. Taken by one at a time, who
     /// says with [`wrote`](Self::wrote) or [`drop_unwritten`](Self::drop_unwritten) how it went.
     pub(super) fn unwritten(&mut self) -> Option<Piece> {

@@ -7,7 +7,7 @@ use super::identity::LogIdentity;
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::storage::Storage;
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Listener, Mutex, MutexGuard, Weak};
 
 /// What a sync has to do.
 #[derive(Debug)]
@@ -50,6 +50,9 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
     /// Takes note of a sync that succeeded.
     fn synced(&self, done: &Unsynced);
 
+    /// Wakes those who wait for what is not synced yet, to do it.
+    fn rouse(&self);
+
     /// From now on the log takes no records.
     fn fail(&self, fault: String);
 }
@@ -78,7 +81,7 @@ impl Syncer {
 
     /// Makes everything appended so far survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.sync_holding(&mut self.fault.lock())
+        self.sync_and_pass_on(self.fault.lock())
     }
 
     /// Writes what is staged, and syncs it if somebody waits for that.
@@ -92,19 +95,38 @@ impl Syncer {
         Ok(())
     }
 
-    /// Writes, and syncs if that is promised, until the outcome is there. Of many who wait, the first one
-    /// works for all.
+    /// Writes, and syncs if that is promised, until the outcome is there. Of many who wait, one works for all;
+    /// the others sleep, and leave as soon as their own records are safe, while the next one works already.
     pub(super) fn work_for(&self, completion: &Completion) {
-        // How it goes is told through the completion.
-        if let Some(log) = self.log.upgrade() {
-            drop(log.write_staged());
-        }
-        if !completion.is_complete() {
-            let mut known_fault = self.fault.lock();
-            if !completion.is_complete() {
-                drop(self.sync_holding(&mut known_fault));
+        while !completion.is_complete() {
+            if let Some(log) = self.log.upgrade() {
+                // How it goes is told through the completion.
+                drop(log.write_staged());
             }
+            // Registered before looking: whoever works now passes on when it has finished.
+            let listener = completion.listen();
+            if completion.is_complete() {
+                return;
+            }
+            if let Some(known_fault) = self.fault.try_lock() {
+                drop(self.sync_and_pass_on(known_fault));
+                if completion.is_complete() {
+                    return;
+                }
+                // The log is being dropped by somebody else: what it leaves is the flusher's.
+            }
+            listener.wait();
         }
+    }
+
+    fn sync_and_pass_on(&self, mut known_fault: MutexGuard<'_, Option<String>>) -> Result<()> {
+        let outcome = self.sync_holding(&mut known_fault);
+        drop(known_fault);
+        // Those who came meanwhile sleep; one of them has to go on.
+        if let Some(log) = self.log.upgrade() {
+            log.rouse();
+        }
+        outcome
     }
 
     /// The work on the log ended in a panic: nobody is to wait for what it was about to do.

@@ -15,10 +15,11 @@ use std::time::Instant;
 
 pub(crate) use ::loom::sync::Arc as TrackedArc;
 use ::loom::sync::Condvar;
+pub(crate) use ::loom::sync::MutexGuard;
 pub(crate) use ::loom::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
 };
-use ::loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+use ::loom::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Arc, Ordering};
 

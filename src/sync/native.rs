@@ -9,7 +9,7 @@ pub(crate) use std::sync::atomic::{
 pub(crate) use std::sync::{Arc as TrackedArc, OnceLock};
 
 pub(crate) use event_listener::{Event, EventListener, Listener};
-pub(crate) use parking_lot::{Mutex, RwLock};
+pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 
 /// Where the readers and writers of some bytes pass by, for a model checker to see. Costs nothing.
 #[derive(Debug)]

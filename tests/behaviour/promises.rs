@@ -58,6 +58,10 @@ fn handles_and_records_go_where_they_are_documented_to_go_whatever_their_codecs(
     is_copy::<Record<'_, Local, Local>>();
     is_shared::<OwnedRecord>();
     is_clone::<OwnedRecord>();
+    is_shared::<Delivery>();
+    is_static::<Delivery>();
+    is_shared::<SendFuture>();
+    is_static::<SendFuture>();
     is_shared::<Headers<'_>>();
     is_shared::<Header<'_>>();
     is_copy::<Header<'_>>();
