@@ -170,6 +170,15 @@ pub enum Error {
         found: &'static str,
     },
 
+    /// The metadata of a commit is too long.
+    #[error("metadata of {size} bytes is too long for a commit; {max} are allowed")]
+    CommitMetadataTooLarge {
+        /// Bytes of the text.
+        size: usize,
+        /// How many are allowed.
+        max: usize,
+    },
+
     /// Committed offsets belong to a group, and this consumer has none. Name one with
     /// [`ConsumerBuilder::group`](crate::ConsumerBuilder::group).
     #[error("this consumer has no group, so it cannot commit offsets or read committed ones")]
@@ -189,6 +198,10 @@ pub enum Error {
         /// The next offset to be written; a valid position.
         latest: u64,
     },
+
+    /// A [`WakeHandle`](crate::WakeHandle) ended the poll. No record is lost: poll again to go on.
+    #[error("the poll was ended by a wake handle")]
+    Woken,
 
     /// [`Start::Committed`](crate::Start::Committed) was asked for, and the group has committed nothing here.
     #[error("group {group:?} has no committed offset for {partition}")]

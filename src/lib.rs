@@ -6,7 +6,9 @@
 //! * [`Broker`] owns topics, in memory or in a directory; [`TopicConfig`] describes one.
 //! * [`Producer`] sends records: [`send`](Producer::send), [`send_batch`](Producer::send_batch),
 //!   [`record`](Producer::record) for headers and the rest.
-//! * [`Consumer`] polls them, seeks, and commits for a group; [`Records`] and [`Record`] are what it returns.
+//! * [`Consumer`] polls them, blocking or [as a future](Consumer::next_records), seeks, and commits for a
+//!   group; [`ConsumerBuilder`] says what it reads and how much at once; [`Records`] and [`Record`] are what
+//!   it returns.
 //! * [`Codec`] turns keys and values into bytes and back.
 //! * [`Error`] is all that can go wrong, grouped by what you can do about it; [`Durability`] what a record
 //!   survives.
@@ -30,12 +32,16 @@ mod sync;
 mod topic;
 
 pub use broker::{
-    Broker, BrokerBuilder, LoweredCommit, PartitionDescription, RecoveryReport, TopicDescription,
+    Broker, BrokerBuilder, LoweredCommit, PartitionDescription, RecoveryReport, ResetTo, TopicDescription,
 };
 pub use clock::{Clock, ManualClock, PreciseClock, SystemClock, Timestamp};
 pub use config::{Durability, TopicConfig};
-pub use consumer::{Consumer, ConsumerBuilder, OutOfRange, OwnedRecord, Record, Records, RecordsIter, Start};
+pub use consumer::{
+    Consumer, ConsumerBuilder, NextRecords, OutOfRange, OwnedRecord, Record, Records, RecordsIter,
+    RecordsStream, Start, WakeHandle,
+};
 pub use error::{CodecError, DecodeError, Error, RecordPart, Result};
+pub use group::CommittedOffset;
 pub use ids::{RecordMetadata, TopicPartition};
 pub use log::TornTail;
 pub use producer::{

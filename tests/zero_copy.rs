@@ -249,7 +249,7 @@ fn a_copy_is_somewhere_else() {
     let mut consumer = consumer(&broker, "g");
     let records = consumer.poll(NOW).expect("a record");
     let record = records.iter().next().expect("a record");
-    let copy = record.to_owned();
+    let copy = record.to_owned_record();
     assert_ne!(copy.value.as_deref().map(<[u8]>::as_ptr), record.value_bytes().map(<[u8]>::as_ptr));
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn rebuild(broker: &Broker, group: &str, messages: u64) -> Result<Mar
         consumer.commit(&records)?;
     }
     let lag = consumer.lag();
-    let committed: u64 = broker.committed_offsets(group).values().sum();
+    let committed: u64 = broker.committed_offsets(group).values().map(|committed| committed.offset).sum();
     if (seen, lag, committed) != (messages, 0, messages) {
         let found = format!("saw {seen} messages, {lag} are left, and committed {committed}");
         return Err(format!("{group}: of {messages} messages it {found}").into());

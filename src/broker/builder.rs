@@ -169,7 +169,7 @@ fn lower_commits(catalog: &Catalog, committed: &CommittedOffsets) -> Result<Vec<
             lowered_commit(&group, commit, topic)
         });
         let beyond: Vec<(Commit, LoweredCommit)> = beyond.collect();
-        let corrected: Vec<Commit> = beyond.iter().map(|(corrected, _)| *corrected).collect();
+        let corrected: Vec<Commit> = beyond.iter().map(|(corrected, _)| corrected.clone()).collect();
         committed.commit(&group, &corrected)?;
         lowered.extend(beyond.into_iter().map(|(_, report)| report));
     }

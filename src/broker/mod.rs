@@ -2,22 +2,22 @@
 
 mod builder;
 mod flusher;
+mod groups;
 mod report;
 mod topics;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::thread::JoinHandle;
 
 pub use builder::BrokerBuilder;
+pub use groups::ResetTo;
 pub use report::{LoweredCommit, PartitionDescription, RecoveryReport, TopicDescription};
 
 use crate::clock::Clock;
 use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
 use crate::group::Coordinator;
-use crate::ids::TopicPartition;
 use crate::log::FlushQueue;
 use crate::producer::{Producer, ProducerBuilder};
 use crate::record::codec::Codec;
@@ -156,18 +156,6 @@ impl Broker {
         ConsumerBuilder::new(Arc::clone(&self.inner.catalog), Arc::clone(&self.inner.coordinator))
     }
 
-    /// How far a group has come: its committed offset in every partition for which it has one.
-    #[must_use]
-    pub fn committed_offsets(&self, group: &str) -> BTreeMap<TopicPartition, u64> {
-        let topics = self.inner.catalog.topics();
-        let commits = self.inner.coordinator.committed().of_group(group).into_iter();
-        let named = commits.filter_map(|commit| {
-            let topic = topics.iter().find(|topic| topic.id() == commit.topic_id)?;
-            Some((TopicPartition::new(&**topic.name(), commit.partition), commit.offset))
-        });
-        named.collect()
-    }
-
     /// Ends the broker for all its handles: they answer [`Error::Closed`] from now on, and sleeping polls
     /// wake up with it. Everything sent is made to survive a power loss, the background thread is joined and
     /// the directory is free when this returns. Closing again does nothing.
@@ -181,7 +169,10 @@ impl Broker {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.inner.coordinator.close();
         let outcome = self.inner.catalog.close();
+        // The logs have woken those who read them; consumers without a partition wait for topics.
+        self.inner.catalog.waiters().notify_all();
         if let Some(disk) = &self.inner.disk {
             disk.end();
         }

@@ -1,15 +1,18 @@
 //! What a consumer is to read, in which group, and where it begins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
 use super::Consumer;
+use super::beginning::Beginning;
+use super::following::{Following, Predicate};
+use super::limits::Limits;
 use super::pace::Pace;
 use super::policy::{OutOfRange, Start};
-use super::subscription::{Assigned, Subscription};
+use super::subscription::Subscription;
 use crate::error::{Error, Result};
-use crate::group::{Coordinator, check_group_name};
+use crate::group::{Commit, Coordinator, check_group_name};
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 use crate::sync::signal::Signal;
@@ -41,10 +44,13 @@ pub struct ConsumerBuilder<K, V> {
     catalog: Arc<Catalog>,
     coordinator: Arc<Coordinator>,
     topics: BTreeSet<String>,
+    predicates: Vec<Predicate>,
     assigned: BTreeSet<(String, u32)>,
     group: Option<String>,
     start: Start,
     on_out_of_range: OutOfRange,
+    limits: Limits,
+    auto_commit: bool,
     codecs: PhantomData<fn() -> (K, V)>,
 }
 
@@ -54,15 +60,18 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             catalog,
             coordinator,
             topics: BTreeSet::new(),
+            predicates: Vec::new(),
             assigned: BTreeSet::new(),
             group: None,
             start: Start::default(),
             on_out_of_range: OutOfRange::default(),
+            limits: Limits::default(),
+            auto_commit: false,
             codecs: PhantomData,
         }
     }
 
-    /// Reads all partitions of this topic; call it again for more topics.
+    /// Reads all partitions of this topic, also those that it gets later; call it again for more topics.
     pub fn topic(self, topic: &str) -> Self {
         self.topics([topic])
     }
@@ -70,6 +79,27 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// Reads all partitions of these topics.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reads all topics whose names fulfil a predicate: those that are there, of which there may be none, and
+    /// those that are made later. Call it again, or [`topic`](Self::topic) beside it, for more. For patterns,
+    /// use a closure with the crate `regex`; internal topics are never asked for.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// let broker = Broker::in_memory();
+    /// let builder = broker.consumer::<String, u64>();
+    /// let mut consumer = builder.topics_matching(|name| name.starts_with("payments.")).build()?;
+    ///
+    /// broker.open_topic("payments.eu", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments.eu")?.send("alice", 200)?;
+    /// assert_eq!(consumer.poll(Duration::from_millis(100))?.len(), 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn topics_matching(mut self, predicate: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.predicates.push(Box::new(predicate));
         self
     }
 
@@ -88,7 +118,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         self
     }
 
-    /// Where to begin in partitions without a committed offset. Default: [`Start::Earliest`].
+    /// Where to begin in partitions without a committed offset that are there when the consumer is built.
+    /// Default: [`Start::Earliest`].
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
@@ -100,80 +131,139 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         self
     }
 
+    /// Whether each poll commits what the one before it returned, and [`Consumer::close`] what the last one
+    /// did. Needs a group. Default: false, only [`Consumer::commit`] and those beside it commit.
+    ///
+    /// Every record is processed at least once if you are done with what a poll returned before you poll
+    /// again. What the poll under way returns is never committed by it, and dropping the consumer commits
+    /// nothing. On disk, each commit appends to the log of committed offsets.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// let builder = broker.consumer::<String, u64>().topic("payments").group("ledger");
+    /// let mut consumer = builder.auto_commit(true).build()?;
+    /// for record in &consumer.poll(Duration::from_millis(100))? {
+    ///     assert_eq!(record.value()?, 200);
+    /// }
+    /// assert!(broker.committed_offsets("ledger").is_empty());
+    /// consumer.close()?;
+    /// assert_eq!(broker.committed_offsets("ledger").len(), 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn auto_commit(mut self, auto_commit: bool) -> Self {
+        self.auto_commit = auto_commit;
+        self
+    }
+
+    /// The most records that a poll returns: 1 or more. Default: no limit. The others come with the next
+    /// polls, and a batch may be divided. A limit costs a look at every record, which otherwise only
+    /// iterating over them does.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<u32, u64>("payments")?.send_batch((0..5).map(|number| (number, 200)))?;
+    /// let mut consumer = broker.consumer::<u32, u64>().topic("payments").max_records(3).build()?;
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 3);
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 2);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn max_records(mut self, records: usize) -> Self {
+        self.limits.max_records = Some(records);
+        self
+    }
+
+    /// The most bytes in the log that the records of a poll take: 1 or more. A record that is larger comes
+    /// alone. Default: a poll asks no further partition when it has 4 MiB, and divides nothing that lies
+    /// together (up to 256 KiB, or one batch).
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_bytes = Some(bytes);
+        self
+    }
+
+    /// How many bytes in the log a poll waits for, over all partitions: 1 to `max_bytes`. It returns as soon
+    /// as they are there, or another limit is reached, and with what is there at its timeout. A poll that
+    /// does not wait, `poll(Duration::ZERO)`, returns what is there. Default: 1, any record.
+    ///
+    /// In memory, a topic must be able to hold as much: see
+    /// [`memory_limit`](crate::TopicConfig::memory_limit).
+    pub fn min_bytes(mut self, bytes: usize) -> Self {
+        self.limits.min_bytes = Some(bytes);
+        self
+    }
+
     /// The consumer, at its first position in every partition.
     ///
     /// # Errors
     /// [`Error::InvalidSubscription`] without topics and partitions, or with both;
-    /// [`Error::TopicNotFound`], [`Error::InvalidPartition`], [`Error::InvalidConfig`] for the group's
-    /// name, [`Error::GroupInUse`], [`Error::NoCommittedOffset`], [`Error::Closed`]; [`Error::Io`] or
+    /// [`Error::TopicNotFound`], [`Error::InvalidPartition`], [`Error::InvalidConfig`] for a limit or the
+    /// group's name, [`Error::NoGroup`] for `auto_commit` without one, [`Error::GroupInUse`],
+    /// [`Error::NoCommittedOffset`], [`Error::TopicDeleted`], [`Error::Closed`]; [`Error::Io`] or
     /// [`Error::Corrupt`] when looking for a timestamp.
-    pub fn build(self) -> Result<Consumer<K, V>> {
+    pub fn build(mut self) -> Result<Consumer<K, V>> {
         self.group.as_deref().map_or(Ok(()), check_group_name)?;
-        let partitions = self.chosen_partitions()?;
-        let membership = match &self.group {
-            Some(group) if self.assigned.is_empty() => Some(self.coordinator.join(group)?),
+        self.limits.check()?;
+        if self.auto_commit && self.group.is_none() {
+            return Err(Error::NoGroup);
+        }
+        self.coordinator.check_open()?;
+        let following = self.following()?;
+        let partitions = match &following {
+            Some(following) => following.missing(&BTreeMap::new()),
+            None => self.assigned_partitions()?,
+        };
+        let membership = match (&self.group, &following) {
+            (Some(group), Some(_)) => Some(self.coordinator.join(group)?),
             _ => None,
         };
-        let partitions = partitions.into_iter().map(|(topic, number)| self.begin(topic, number));
-        let subscription = Subscription::new(partitions.collect::<Result<_>>()?);
+        let beginning = Beginning {
+            committed: self.coordinator.committed(),
+            group: self.group.as_deref(),
+            start: self.start,
+        };
+        let partitions = partitions.into_iter().map(|(topic, number)| beginning.at_build(topic, number));
+        let partitions = partitions.collect::<Result<_>>()?;
+        let subscription = Subscription::new(partitions, self.on_out_of_range, self.limits);
         let signal = Arc::new(Signal::default());
-        for assigned in subscription.iter() {
-            assigned.log().waiters().register(&signal);
-        }
+        let waiters = subscription.waiters().chain(following.as_ref().map(Following::waiters));
+        waiters.for_each(|waiters| waiters.register(&signal));
         Ok(Consumer {
             subscription,
-            on_out_of_range: self.on_out_of_range,
+            following,
+            start: self.start,
             pace: Pace::default(),
             signal,
             coordinator: self.coordinator,
             group: self.group,
+            polled: self.auto_commit.then(Vec::<Commit>::new),
             _membership: membership,
             codecs: PhantomData,
         })
     }
 
-    fn chosen_partitions(&self) -> Result<Vec<(Arc<Topic>, u32)>> {
-        let mut chosen = Vec::new();
-        match (self.topics.is_empty(), self.assigned.is_empty()) {
-            (true, true) => return Err(Error::InvalidSubscription { found: "neither" }),
-            (false, false) => return Err(Error::InvalidSubscription { found: "both" }),
-            (false, true) => {
-                for name in &self.topics {
-                    let topic = self.catalog.user_topic(name)?;
-                    chosen.extend((0..topic.partition_count()).map(|number| (Arc::clone(&topic), number)));
-                }
-            }
+    /// What is followed in the catalog: nothing with partitions assigned by hand.
+    fn following(&mut self) -> Result<Option<Following>> {
+        let subscribes = !self.topics.is_empty() || !self.predicates.is_empty();
+        match (subscribes, !self.assigned.is_empty()) {
+            (false, false) => Err(Error::InvalidSubscription { found: "neither" }),
+            (true, true) => Err(Error::InvalidSubscription { found: "both" }),
             (true, false) => {
-                for (name, number) in &self.assigned {
-                    chosen.push((self.catalog.user_topic(name)?, *number));
-                }
+                let (catalog, predicates) = (Arc::clone(&self.catalog), std::mem::take(&mut self.predicates));
+                Following::new(catalog, &self.topics, predicates).map(Some)
             }
+            (false, true) => Ok(None),
         }
-        Ok(chosen)
     }
 
-    /// A partition at the position where this consumer begins.
-    fn begin(&self, topic: Arc<Topic>, number: u32) -> Result<Assigned> {
-        let log = Arc::clone(topic.partition(number)?);
-        log.check_readable()?;
-        let group = self.group.as_deref();
-        let committed =
-            group.and_then(|group| self.coordinator.committed().offset(group, topic.id(), number));
-        let mut assigned = Assigned::new(topic, log, committed.unwrap_or(0));
-        if committed.is_some() {
-            return Ok(assigned);
-        }
-        let position = match self.start {
-            Start::Earliest => assigned.log().start_offset(),
-            Start::Latest => assigned.log().end_offset(),
-            Start::Timestamp(timestamp) => assigned.offset_since(timestamp)?,
-            Start::Committed => {
-                let group = group.unwrap_or_default().to_owned();
-                return Err(Error::NoCommittedOffset { group, partition: assigned.topic_partition() });
-            }
-        };
-        assigned.seek(position);
-        Ok(assigned)
+    fn assigned_partitions(&self) -> Result<Vec<(Arc<Topic>, u32)>> {
+        let partitions = self.assigned.iter();
+        partitions.map(|(name, number)| Ok((self.catalog.user_topic(name)?, *number))).collect()
     }
 }
 
@@ -181,10 +271,13 @@ impl<K, V> fmt::Debug for ConsumerBuilder<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConsumerBuilder")
             .field("topics", &self.topics)
+            .field("predicates", &self.predicates.len())
             .field("assigned", &self.assigned)
             .field("group", &self.group)
             .field("start", &self.start)
             .field("on_out_of_range", &self.on_out_of_range)
+            .field("limits", &self.limits)
+            .field("auto_commit", &self.auto_commit)
             .finish_non_exhaustive()
     }
 }

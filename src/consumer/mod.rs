@@ -1,30 +1,38 @@
 //! Reading: a consumer knows which partitions it reads and where it is in each, and polls them in turn.
 
+mod assigned;
+mod beginning;
 mod builder;
+mod commits;
+mod following;
+mod limits;
+mod next_records;
 mod pace;
 mod policy;
+mod positions;
 mod records;
 mod subscription;
+mod wake;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 pub use builder::ConsumerBuilder;
+pub use next_records::{NextRecords, RecordsStream};
 pub use policy::{OutOfRange, Start};
 pub use records::{OwnedRecord, Record, Records, RecordsIter};
+pub use wake::WakeHandle;
 
-use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::group::{Coordinator, Membership};
-use crate::ids::TopicPartition;
+use crate::group::{Commit, Coordinator, Membership};
 use crate::record::codec::Codec;
 use crate::sync::Arc;
-use crate::sync::signal::Signal;
+use crate::sync::signal::{Signal, Sleep};
+use following::Following;
 use pace::Pace;
 use records::PartitionRun;
-use subscription::{Assigned, Subscription};
+use subscription::{Subscription, not_assigned};
 
 /// Reads records from topics, or from partitions assigned by hand. Made by
 /// [`Broker::consumer`](crate::Broker::consumer).
@@ -35,9 +43,18 @@ use subscription::{Assigned, Subscription};
 /// # Position and commit
 /// The **position** of a partition is the next offset to be polled. It begins where the consumer's group
 /// committed, or at [`Start`], and a poll moves it behind what it returns. The **committed offset** of a
-/// group is where its next consumer begins. Only [`commit`](Self::commit) and
-/// [`commit_through`](Self::commit_through) move it: a consumer that dies before it commits is given the
-/// same records again (at least once).
+/// group is where its next consumer begins. Only commits move it, [`commit`](Self::commit) and those beside
+/// it: a consumer that dies before it commits is given the same records again (at least once). With
+/// [`auto_commit`](ConsumerBuilder::auto_commit) each poll commits what the one before it returned.
+///
+/// # Topics and partitions that come later
+/// A consumer that subscribes reads the partitions that its topics get later, and with
+/// [`topics_matching`](ConsumerBuilder::topics_matching) the topics that are made later. They join its
+/// assignment during a poll, which they wake. In these partitions it begins where its group committed, or
+/// with the very first record, whatever [`Start`] says: nothing that was sent to them is missed. With
+/// [`Start::Committed`], polls answer [`Error::NoCommittedOffset`] until there is a commit. A topic that is
+/// deleted is told of by [`Error::TopicDeleted`]: in every poll if it was named, once if a predicate chose
+/// it, and then it leaves the assignment. Partitions assigned by hand do not change.
 ///
 /// # Falling behind
 /// When the records at the position are gone, a poll answers [`Error::OffsetOutOfRange`] until you seek,
@@ -66,11 +83,15 @@ use subscription::{Assigned, Subscription};
 /// ```
 pub struct Consumer<K, V> {
     subscription: Subscription,
-    on_out_of_range: OutOfRange,
+    /// `None` for partitions assigned by hand.
+    following: Option<Following>,
+    start: Start,
     pace: Pace,
     signal: Arc<Signal>,
     coordinator: Arc<Coordinator>,
     group: Option<String>,
+    /// With auto-commit: what the last poll returned, to be committed by the next one.
+    polled: Option<Vec<Commit>>,
     /// Keeps others out of the group; none for partitions assigned by hand.
     _membership: Option<Membership>,
     codecs: PhantomData<fn() -> (K, V)>,
@@ -79,20 +100,22 @@ pub struct Consumer<K, V> {
 impl<K: Codec, V: Codec> Consumer<K, V> {
     /// The next records, from all partitions that have some. Returns at once if there are any; otherwise
     /// waits for an append, for up to `timeout`, and then returns none. `poll(Duration::ZERO)` never waits:
-    /// that it returns nothing means that this consumer has caught up.
+    /// that it returns nothing means that this consumer has caught up. The builder's limits, beginning with
+    /// [`max_records`](ConsumerBuilder::max_records), say how much is returned at most and waited for.
     ///
     /// Records whose key or value does not decode are returned too; see [`Record::value`].
     ///
     /// # Errors
     /// [`Error::OffsetOutOfRange`], [`Error::Corrupt`], [`Error::Io`], [`Error::TopicDeleted`],
-    /// [`Error::Closed`]. No record is skipped: positions stay where they were, and records of other
+    /// [`Error::Closed`], [`Error::Woken`], [`Error::NoCommittedOffset`]; with auto-commit those of
+    /// [`commit`](Self::commit). No record is skipped: positions stay where they were, and records of other
     /// partitions come with the next poll.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records<K, V>> {
         if timeout.is_zero() {
-            return Ok(Records::new(self.subscription.fetch(self.on_out_of_range)?));
+            return Ok(Records::new(self.look(None)?));
         }
         self.pace.before_first_look();
-        let mut runs = self.subscription.fetch(self.on_out_of_range)?;
+        let mut runs = self.look(self.subscription.limits().min_bytes)?;
         self.pace.after_first_look(&runs);
         if runs.is_empty() {
             runs = self.wait(timeout)?;
@@ -101,171 +124,91 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<Vec<PartitionRun>> {
+        let min_bytes = self.subscription.limits().min_bytes;
         // A deadline too far to be represented is none.
         let deadline = Instant::now().checked_add(timeout);
         let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         for _ in 0..pace::LOOKS_BEFORE_SLEEP {
             pace::pause_between_looks();
-            let runs = self.subscription.fetch(self.on_out_of_range)?;
-            if !runs.is_empty() || is_over() {
+            if is_over() {
+                return self.look(None);
+            }
+            let runs = self.look(min_bytes)?;
+            if !runs.is_empty() {
                 return Ok(runs);
             }
         }
         loop {
-            let runs = self.sleep(deadline)?;
-            if !runs.is_empty() || is_over() {
+            match self.fall_asleep(min_bytes)? {
+                FallingAsleep::Found(runs) => return Ok(runs),
+                FallingAsleep::Asleep(sleep) => sleep.wait(deadline),
+            }
+            if is_over() {
+                return self.look(None);
+            }
+            let runs = self.look(min_bytes)?;
+            if !runs.is_empty() {
                 return Ok(runs);
             }
         }
     }
 
-    /// Sleeps until a partition has news, and looks.
-    fn sleep(&mut self, deadline: Option<Instant>) -> Result<Vec<PartitionRun>> {
-        let policy = self.on_out_of_range;
-        let logs = self.subscription.logs();
-        let waiters = logs.iter().map(|log| log.waiters());
-        let subscription = &mut self.subscription;
-        let found = self.signal.sleep_unless(waiters, deadline, || match subscription.fetch(policy) {
-            Ok(runs) if runs.is_empty() => None,
-            news => Some(news),
-        });
-        found.unwrap_or_else(|| self.subscription.fetch(policy))
+    /// Announces this consumer as a sleeper, and looks once more.
+    fn fall_asleep(&mut self, min_bytes: Option<usize>) -> Result<FallingAsleep> {
+        loop {
+            let revision = self.subscription.revision();
+            let waiters = self.subscription.waiters().chain(self.following.as_ref().map(Following::waiters));
+            let sleep = self.signal.announce(waiters.cloned().collect());
+            let runs = self.look(min_bytes)?;
+            if !runs.is_empty() {
+                return Ok(FallingAsleep::Found(runs));
+            }
+            // Partitions that came with the look do not know of the sleep.
+            if self.subscription.revision() == revision {
+                return Ok(FallingAsleep::Asleep(sleep));
+            }
+        }
     }
 
-    /// Commits the positions after `records`: the next consumer of the group begins behind them, even if
-    /// your loop over them broke off. When it returns, the commit survives what the broker's
-    /// [`Durability`](crate::Durability) says.
-    ///
-    /// # Errors
-    /// [`Error::NoGroup`], [`Error::NotAssigned`], [`Error::StorageFull`], [`Error::Io`],
-    /// [`Error::Closed`]. After an error nothing was committed.
-    pub fn commit(&self, records: &Records<K, V>) -> Result<()> {
-        self.commit_all(records.runs().iter().map(|run| (run, run.end_offset())))
+    /// One look at what there is; with `min_bytes`, nothing less than that.
+    fn look(&mut self, min_bytes: Option<usize>) -> Result<Vec<PartitionRun>> {
+        if self.signal.take_interruption() {
+            return Err(Error::Woken);
+        }
+        self.commit_polled()?;
+        self.follow()?;
+        if self.subscription.is_empty() {
+            self.coordinator.check_open()?;
+        }
+        let outcome = self.subscription.fetch(min_bytes);
+        match &outcome {
+            Ok(runs) => self.note_polled(runs),
+            Err(Error::TopicDeleted { topic }) => self.leave_deleted(topic),
+            Err(_) => {}
+        }
+        outcome
     }
 
-    /// Commits the position after one record: the next consumer of the group begins behind it in its
-    /// partition.
-    ///
-    /// # Errors
-    /// As [`commit`](Self::commit).
-    pub fn commit_through(&self, record: &Record<'_, K, V>) -> Result<()> {
-        self.commit_all(std::iter::once((record.run(), record.offset() + 1)))
-    }
-
-    fn commit_all<'a>(&self, offsets: impl Iterator<Item = (&'a PartitionRun, u64)>) -> Result<()> {
-        let group = self.group.as_deref().ok_or(Error::NoGroup)?;
-        let commits = offsets.map(|(run, offset)| {
-            self.subscription.check_committable(run)?;
-            Ok(run.commit(offset))
-        });
-        self.coordinator.committed().commit(group, &commits.collect::<Result<Vec<_>>>()?)
-    }
-
-    /// What the group has committed for a partition of this consumer; `None` if nothing.
-    ///
-    /// # Errors
-    /// [`Error::NoGroup`], [`Error::NotAssigned`].
-    pub fn committed(&self, topic: &str, partition: u32) -> Result<Option<u64>> {
-        let group = self.group.as_deref().ok_or(Error::NoGroup)?;
-        let topic_id = self.subscription.get(topic, partition)?.topic_id();
-        Ok(self.coordinator.committed().offset(group, topic_id, partition))
-    }
-
-    /// The partitions that this consumer reads.
+    /// What ends a poll of this consumer from another thread.
     #[must_use]
-    pub fn assignment(&self) -> Vec<TopicPartition> {
-        self.subscription.iter().map(Assigned::topic_partition).collect()
+    pub fn wake_handle(&self) -> WakeHandle {
+        WakeHandle::new(&self.signal)
     }
+}
 
-    /// The next offset to be polled from a partition.
-    ///
-    /// # Errors
-    /// [`Error::NotAssigned`].
-    pub fn position(&self, topic: &str, partition: u32) -> Result<u64> {
-        Ok(self.subscription.get(topic, partition)?.position())
-    }
-
-    /// Goes on from `offset` in one partition. Whether it is in range is seen by the next poll.
-    ///
-    /// # Errors
-    /// [`Error::NotAssigned`].
-    pub fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<()> {
-        self.subscription.get_mut(topic, partition)?.seek(offset);
-        Ok(())
-    }
-
-    /// Goes on from the first record of every partition.
-    pub fn seek_to_beginning(&mut self) {
-        self.subscription.iter_mut().for_each(|assigned| assigned.seek(assigned.log().start_offset()));
-    }
-
-    /// Goes on behind the last record of every partition: only what is sent from now on will be polled.
-    pub fn seek_to_end(&mut self) {
-        self.subscription.iter_mut().for_each(|assigned| assigned.seek(assigned.log().end_offset()));
-    }
-
-    /// Goes on, in every partition, from the first record whose timestamp is `timestamp` or later; from the
-    /// end where there is none. In a partition whose timestamps do not rise, earlier ones may follow.
-    ///
-    /// To begin with what is sent from now on, use [`Timestamp::now`], which is the clock of the sends; a
-    /// [`SystemTime`](std::time::SystemTime) may be ahead of it by a few milliseconds.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], [`Error::Io`] when reading the log fails, [`Error::Closed`],
-    /// [`Error::TopicDeleted`]; then no position has changed.
-    pub fn seek_to_timestamp(&mut self, timestamp: impl Into<Timestamp>) -> Result<()> {
-        let timestamp = timestamp.into();
-        let offsets = self.subscription.iter().map(|assigned| assigned.offset_since(timestamp));
-        let offsets: Vec<u64> = offsets.collect::<Result<_>>()?;
-        self.subscription.iter_mut().zip(offsets).for_each(|(assigned, offset)| assigned.seek(offset));
-        Ok(())
-    }
-
-    /// For every partition, the offset of the first record whose timestamp is `timestamp` or later; `None`
-    /// where there is none.
-    ///
-    /// # Errors
-    /// As [`seek_to_timestamp`](Self::seek_to_timestamp).
-    pub fn offsets_for_timestamp(
-        &self,
-        timestamp: impl Into<Timestamp>,
-    ) -> Result<BTreeMap<TopicPartition, Option<u64>>> {
-        let millis = timestamp.into().as_millis();
-        let offsets = self.subscription.iter().map(|assigned| {
-            let found = assigned.log().find_timestamp(millis)?;
-            Ok((assigned.topic_partition(), found.map(|(offset, _)| offset)))
-        });
-        offsets.collect()
-    }
-
-    /// The first offset that each partition holds.
-    #[must_use]
-    pub fn beginning_offsets(&self) -> BTreeMap<TopicPartition, u64> {
-        self.offsets(|assigned| assigned.log().start_offset())
-    }
-
-    /// The high watermark of each partition: the offset behind its last readable record.
-    #[must_use]
-    pub fn end_offsets(&self) -> BTreeMap<TopicPartition, u64> {
-        self.offsets(|assigned| assigned.log().end_offset())
-    }
-
-    /// How many offsets are still to be polled, over all partitions.
-    #[must_use]
-    pub fn lag(&self) -> u64 {
-        self.subscription.iter().map(Assigned::lag).sum()
-    }
-
-    fn offsets(&self, offset: impl Fn(&Assigned) -> u64) -> BTreeMap<TopicPartition, u64> {
-        let all = self.subscription.iter();
-        all.map(|assigned| (assigned.topic_partition(), offset(assigned))).collect()
-    }
+/// What came of the last look before a sleep.
+enum FallingAsleep {
+    Found(Vec<PartitionRun>),
+    Asleep(Sleep),
 }
 
 impl<K, V> Drop for Consumer<K, V> {
     fn drop(&mut self) {
         for assigned in self.subscription.iter() {
             assigned.log().waiters().unregister(&self.signal);
+        }
+        if let Some(following) = &self.following {
+            following.waiters().unregister(&self.signal);
         }
     }
 }

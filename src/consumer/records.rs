@@ -46,9 +46,22 @@ impl PartitionRun {
         self.run.records()
     }
 
+    /// Bytes of the frames.
+    pub(super) fn bytes(&self) -> usize {
+        self.run.bytes()
+    }
+
+    pub(super) fn run(&self) -> &Run {
+        &self.run
+    }
+
+    pub(super) fn run_mut(&mut self) -> &mut Run {
+        &mut self.run
+    }
+
     /// The commit that says that a group has processed everything before `offset`.
-    pub(super) fn commit(&self, offset: u64) -> Commit {
-        Commit { topic_id: self.topic_id, partition: self.partition, offset }
+    pub(super) fn commit(&self, offset: u64, metadata: &str) -> Commit {
+        Commit { topic_id: self.topic_id, partition: self.partition, offset, metadata: metadata.to_owned() }
     }
 
     pub(super) fn end_offset(&self) -> u64 {
@@ -138,8 +151,8 @@ impl<K, V> fmt::Debug for RecordsIter<'_, K, V> {
     }
 }
 
-/// A record, where it lies in the log. Copying it copies a reference; [`to_owned`](Record::to_owned) copies
-/// the record.
+/// A record, where it lies in the log. Copying it copies a reference;
+/// [`to_owned_record`](Record::to_owned_record) copies the record.
 pub struct Record<'a, K, V> {
     run: &'a PartitionRun,
     frame: Frame<'a>,
@@ -220,7 +233,7 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
 
     /// A copy that owns its bytes.
     #[must_use]
-    pub fn to_owned(self) -> OwnedRecord {
+    pub fn to_owned_record(self) -> OwnedRecord {
         self.owned_by(Bytes::copy_from_slice)
     }
 
@@ -276,7 +289,7 @@ impl<K, V> fmt::Debug for Record<'_, K, V> {
     }
 }
 
-/// A record on its own. See [`Record::to_owned`] and [`Record::share`].
+/// A record on its own. See [`Record::to_owned_record`] and [`Record::share`].
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnedRecord {

@@ -1,16 +1,13 @@
-//! What a consumer reads and where it is: its partitions, a cursor in each, and whose turn it is.
+//! What a consumer reads: its partitions, whose turn it is, and how much a poll takes from them.
 
+use super::assigned::Assigned;
+use super::limits::{Limits, Taken};
 use super::policy::OutOfRange;
 use super::records::PartitionRun;
-use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
-use crate::log::{Cursor, PartitionLog, Run};
 use crate::sync::Arc;
-use crate::topic::Topic;
-
-/// A poll stops asking further partitions when it has this much.
-const POLL_BYTES: usize = 4 << 20;
+use crate::sync::signal::Waiters;
 
 /// The partitions of a consumer.
 #[derive(Debug)]
@@ -18,55 +15,118 @@ pub(super) struct Subscription {
     partitions: Vec<Assigned>,
     /// Which partition is asked first by the next fetch.
     first: usize,
+    policy: OutOfRange,
+    limits: Limits,
+    /// Rises when partitions come or go.
+    revision: u64,
 }
 
-/// One partition and the consumer's place in it.
-#[derive(Debug)]
-pub(super) struct Assigned {
-    topic: Arc<Topic>,
-    log: Arc<PartitionLog>,
-    cursor: Cursor,
+/// What a fetch has so far.
+#[derive(Debug, Default)]
+struct Haul {
+    runs: Vec<PartitionRun>,
+    taken: Taken,
+    /// From which partition each run is; kept only while the runs may have to go back.
+    sources: Vec<usize>,
+}
+
+/// Whether a fetch goes on.
+enum Room {
+    Left,
+    /// The next fetch begins with this partition.
+    Full {
+        next: usize,
+    },
 }
 
 impl Subscription {
-    pub(super) fn new(partitions: Vec<Assigned>) -> Self {
-        Self { partitions, first: 0 }
+    pub(super) fn new(partitions: Vec<Assigned>, policy: OutOfRange, limits: Limits) -> Self {
+        Self { partitions, first: 0, policy, limits, revision: 0 }
+    }
+
+    pub(super) fn add(&mut self, assigned: Assigned) {
+        self.partitions.push(assigned);
+        self.revision += 1;
+    }
+
+    pub(super) fn remove(&mut self, is_gone: impl Fn(&Assigned) -> bool) -> Vec<Assigned> {
+        self.revision += 1;
+        self.partitions.extract_if(.., |assigned| is_gone(assigned)).collect()
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.partitions.is_empty()
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// What there is to read, from each partition as much as lies together, beginning with another one each
-    /// time. An error is returned only when there is nothing before it; otherwise it waits for the next
-    /// fetch.
-    pub(super) fn fetch(&mut self, policy: OutOfRange) -> Result<Vec<PartitionRun>> {
-        let mut runs = Vec::new();
-        let mut bytes = 0;
+    /// time; with `min_bytes`, more of each, and nothing at all if there is not as much as that. An error is
+    /// returned only when there is nothing before it; otherwise it waits for the next fetch.
+    pub(super) fn fetch(&mut self, min_bytes: Option<usize>) -> Result<Vec<PartitionRun>> {
+        let mut haul = Haul::default();
         let count = self.partitions.len();
         for step in 0..count {
             let number = (self.first + step) % count;
-            match self.partitions[number].fetch(policy) {
-                Ok(None) => {}
-                Ok(Some(run)) => {
-                    bytes += run.bytes();
-                    runs.push(self.partitions[number].named(run));
+            match self.fetch_from(number, min_bytes, &mut haul) {
+                Ok(Room::Left) => {}
+                Ok(Room::Full { next }) => {
+                    self.first = next % count;
+                    return Ok(haul.runs);
                 }
-                Err(error) if runs.is_empty() => {
+                Err(error) if haul.runs.is_empty() => {
                     self.first = (number + 1) % count;
                     return Err(error);
                 }
                 Err(_) => {
-                    // Nothing was taken from it: it is asked first next time, and answers the same.
+                    // The partition is asked first next time, and answers the same.
                     self.first = number;
-                    return Ok(runs);
+                    return Ok(haul.runs);
                 }
             }
-            if bytes >= POLL_BYTES {
-                self.first = (number + 1) % count;
-                return Ok(runs);
-            }
         }
-        if !runs.is_empty() {
+        if min_bytes.is_some_and(|min_bytes| haul.taken.bytes < min_bytes) {
+            self.put_back(&haul);
+            return Ok(Vec::new());
+        }
+        if !haul.runs.is_empty() {
             self.first = (self.first + 1) % count;
         }
-        Ok(runs)
+        Ok(haul.runs)
+    }
+
+    fn fetch_from(&mut self, number: usize, min_bytes: Option<usize>, haul: &mut Haul) -> Result<Room> {
+        let assigned = &mut self.partitions[number];
+        while let Some(mut run) = assigned.fetch(self.policy)? {
+            let portion = self.limits.portion(haul.taken);
+            let is_cut = portion.is_some_and(|portion| assigned.cut(&mut run, &portion));
+            if is_cut && run.records() == 0 {
+                return Ok(Room::Full { next: number });
+            }
+            haul.taken.records += run.records();
+            haul.taken.bytes += run.bytes();
+            haul.runs.push(run);
+            if is_cut || self.limits.are_reached(haul.taken) {
+                return Ok(Room::Full { next: number + 1 });
+            }
+            match min_bytes {
+                Some(min_bytes) if haul.taken.bytes < min_bytes => haul.sources.push(number),
+                _ => break,
+            }
+        }
+        Ok(Room::Left)
+    }
+
+    fn put_back(&mut self, haul: &Haul) {
+        for (run, &number) in haul.runs.iter().zip(&haul.sources).rev() {
+            self.partitions[number].go_back(run);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Assigned> {
@@ -77,8 +137,10 @@ impl Subscription {
         self.partitions.iter_mut()
     }
 
-    pub(super) fn logs(&self) -> Vec<Arc<PartitionLog>> {
-        self.iter().map(|assigned| Arc::clone(&assigned.log)).collect()
+    /// Those who know of news in the partitions that are not paused.
+    pub(super) fn waiters(&self) -> impl Iterator<Item = &Arc<Waiters>> {
+        let awaited = self.iter().filter(|assigned| !assigned.is_paused());
+        awaited.map(|assigned| assigned.log().waiters())
     }
 
     pub(super) fn get(&self, topic: &str, partition: u32) -> Result<&Assigned> {
@@ -91,84 +153,23 @@ impl Subscription {
         found.ok_or_else(|| not_assigned(topic, partition))
     }
 
-    /// Whether offsets of the partition can be committed: the consumer reads it, and it is still there.
-    pub(super) fn check_committable(&self, run: &PartitionRun) -> Result<()> {
-        let place = (run.topic_id(), run.partition());
-        match self.iter().find(|assigned| (assigned.topic_id(), assigned.partition()) == place) {
-            Some(assigned) => assigned.log.check_readable(),
-            None => Err(not_assigned(run.topic(), run.partition())),
+    /// Pauses or resumes partitions of a topic: all of them, or after an error none.
+    pub(super) fn set_paused(&mut self, topic: &str, partitions: &[u32], paused: bool) -> Result<()> {
+        for &partition in partitions {
+            self.get(topic, partition)?;
         }
+        for &partition in partitions {
+            self.get_mut(topic, partition)?.set_paused(paused);
+        }
+        Ok(())
+    }
+
+    /// A partition by the id of its topic, which no later topic of the same name has.
+    pub(super) fn find(&self, topic_id: u64, partition: u32) -> Option<&Assigned> {
+        self.iter().find(|assigned| (assigned.topic_id(), assigned.partition()) == (topic_id, partition))
     }
 }
 
-fn not_assigned(topic: &str, partition: u32) -> Error {
+pub(super) fn not_assigned(topic: &str, partition: u32) -> Error {
     Error::NotAssigned { partition: TopicPartition::new(topic, partition) }
-}
-
-impl Assigned {
-    pub(super) fn new(topic: Arc<Topic>, log: Arc<PartitionLog>, position: u64) -> Self {
-        Self { topic, log, cursor: Cursor::new(position) }
-    }
-
-    fn fetch(&mut self, policy: OutOfRange) -> Result<Option<Run>> {
-        loop {
-            // A sender may push the earliest record out between the seek and the next fetch.
-            let (earliest, latest) = match self.log.fetch(&mut self.cursor) {
-                Err(Error::OffsetOutOfRange { earliest, latest, .. }) => (earliest, latest),
-                outcome => return outcome,
-            };
-            match policy {
-                OutOfRange::Earliest => self.seek(earliest),
-                OutOfRange::Latest => self.seek(latest),
-                OutOfRange::Error => {
-                    let (partition, requested) = (self.topic_partition(), self.position());
-                    return Err(Error::OffsetOutOfRange { partition, requested, earliest, latest });
-                }
-            }
-        }
-    }
-
-    pub(super) fn log(&self) -> &Arc<PartitionLog> {
-        &self.log
-    }
-
-    fn named(&self, run: Run) -> PartitionRun {
-        PartitionRun::new(Arc::clone(self.topic.name()), self.topic_id(), self.partition(), run)
-    }
-
-    fn partition(&self) -> u32 {
-        self.log.identity().partition
-    }
-
-    pub(super) fn topic_id(&self) -> u64 {
-        self.topic.id()
-    }
-
-    pub(super) fn topic_partition(&self) -> TopicPartition {
-        self.log.identity().topic_partition()
-    }
-
-    pub(super) fn position(&self) -> u64 {
-        self.cursor.offset()
-    }
-
-    pub(super) fn seek(&mut self, offset: u64) {
-        self.cursor.seek(offset);
-    }
-
-    pub(super) fn lag(&self) -> u64 {
-        self.log.end_offset().saturating_sub(self.position())
-    }
-
-    /// The offset of the first record since `timestamp`, or the end.
-    pub(super) fn offset_since(&self, timestamp: Timestamp) -> Result<u64> {
-        // The end is read first: what is appended meanwhile comes after it.
-        let end_offset = self.log.end_offset();
-        let found = self.log.find_timestamp(timestamp.as_millis())?;
-        Ok(found.map_or(end_offset, |(offset, _)| offset))
-    }
-
-    fn is(&self, topic: &str, partition: u32) -> bool {
-        &**self.topic.name() == topic && self.partition() == partition
-    }
 }

@@ -4,7 +4,7 @@
 //! | key | bytes | | value | bytes |
 //! |---|---|---|---|---|
 //! | version, 1 | 1 | | offset | u64 |
-//! | topic id | u64 | | | |
+//! | topic id | u64 | | metadata | the rest, UTF-8 |
 //! | partition | u32 | | | |
 //! | group | the rest, UTF-8 | | | |
 //!
@@ -21,13 +21,37 @@ use crate::sync::{Arc, Mutex};
 const VERSION: u8 = 1;
 const GROUP_AT: usize = 1 + 8 + 4;
 
-/// One partition's committed offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The longest metadata of a commit, in bytes; Kafka's `offset.metadata.max.bytes`.
+const MAX_METADATA_BYTES: usize = 4096;
+
+/// How far a group has come in one partition: see
+/// [`Consumer::commit_with_metadata`](crate::Consumer::commit_with_metadata).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommittedOffset {
+    /// The first offset that the group has not processed: where its next consumer begins.
+    pub offset: u64,
+    /// The text that was committed with it; empty if none was.
+    pub metadata: String,
+}
+
+/// A committed offset and where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Commit {
     pub(crate) topic_id: u64,
     pub(crate) partition: u32,
     /// The first offset that the group has not processed.
     pub(crate) offset: u64,
+    pub(crate) metadata: String,
+}
+
+/// Whether the metadata of a commit is within its bound.
+pub(crate) fn check_metadata(metadata: &str) -> Result<()> {
+    let size = metadata.len();
+    if size <= MAX_METADATA_BYTES {
+        return Ok(());
+    }
+    Err(Error::CommitMetadataTooLarge { size, max: MAX_METADATA_BYTES })
 }
 
 /// Topic id and partition.
@@ -37,7 +61,7 @@ type Place = (u64, u32);
 #[derive(Debug)]
 pub(crate) struct CommittedOffsets {
     /// By group. Held while the log is appended to, so that both agree on which commit came last.
-    groups: Mutex<BTreeMap<String, BTreeMap<Place, u64>>>,
+    groups: Mutex<BTreeMap<String, BTreeMap<Place, CommittedOffset>>>,
     /// `None` in memory.
     log: Option<Arc<PartitionLog>>,
     clock: Arc<dyn Clock>,
@@ -50,13 +74,13 @@ impl CommittedOffsets {
 
     /// Reads back what `log` holds.
     pub(crate) fn open(log: Arc<PartitionLog>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let mut groups: BTreeMap<String, BTreeMap<Place, u64>> = BTreeMap::new();
+        let mut groups: BTreeMap<String, BTreeMap<Place, CommittedOffset>> = BTreeMap::new();
         let mut cursor = Cursor::new(log.start_offset());
         while let Some(run) = log.fetch(&mut cursor)? {
             for frame in run.frames().filter(|frame| frame.is_record()) {
-                let (group, place, offset) = decode(frame).ok_or_else(|| unknown_record(&log, frame))?;
-                match offset {
-                    Some(offset) => groups.entry(group).or_default().insert(place, offset),
+                let (group, place, committed) = decode(frame).ok_or_else(|| unknown_record(&log, frame))?;
+                match committed {
+                    Some(committed) => groups.entry(group).or_default().insert(place, committed),
                     None => groups.entry(group).or_default().remove(&place),
                 };
             }
@@ -70,11 +94,10 @@ impl CommittedOffsets {
             return Ok(());
         }
         let mut groups = self.groups.lock();
-        let entries =
-            commits.iter().map(|commit| (group, (commit.topic_id, commit.partition), Some(commit.offset)));
+        let entries = commits.iter().map(|commit| (group, commit.place(), Some(commit.committed())));
         self.write(entries)?;
         let offsets = groups.entry(group.to_owned()).or_default();
-        offsets.extend(commits.iter().map(|commit| ((commit.topic_id, commit.partition), commit.offset)));
+        offsets.extend(commits.iter().map(|commit| (commit.place(), commit.committed())));
         Ok(())
     }
 
@@ -99,15 +122,19 @@ impl CommittedOffsets {
     }
 
     /// What a group has committed for one partition.
-    pub(crate) fn offset(&self, group: &str, topic_id: u64, partition: u32) -> Option<u64> {
-        self.groups.lock().get(group)?.get(&(topic_id, partition)).copied()
+    pub(crate) fn get(&self, group: &str, topic_id: u64, partition: u32) -> Option<CommittedOffset> {
+        self.groups.lock().get(group)?.get(&(topic_id, partition)).cloned()
     }
 
     /// All that a group has committed.
     pub(crate) fn of_group(&self, group: &str) -> Vec<Commit> {
         let groups = self.groups.lock();
         let offsets = groups.get(group).into_iter().flatten();
-        offsets.map(|(&(topic_id, partition), &offset)| Commit { topic_id, partition, offset }).collect()
+        let commits = offsets.map(|(&(topic_id, partition), committed)| {
+            let CommittedOffset { offset, metadata } = committed.clone();
+            Commit { topic_id, partition, offset, metadata }
+        });
+        commits.collect()
     }
 
     /// The names of all groups that have committed something.
@@ -116,20 +143,33 @@ impl CommittedOffsets {
     }
 
     /// Appends entries to the log, as one batch.
-    fn write<'a>(&self, entries: impl Iterator<Item = (&'a str, Place, Option<u64>)>) -> Result<()> {
+    fn write<'a>(
+        &self,
+        entries: impl Iterator<Item = (&'a str, Place, Option<CommittedOffset>)>,
+    ) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        let encoded: Vec<(Vec<u8>, Option<[u8; 8]>)> = entries
-            .map(|(group, place, offset)| (encode_key(group, place), offset.map(u64::to_be_bytes)))
+        let encoded: Vec<(Vec<u8>, Option<Vec<u8>>)> = entries
+            .map(|(group, place, committed)| (encode_key(group, place), committed.as_ref().map(encode_value)))
             .collect();
         let timestamp = self.clock.now().as_millis();
         let records = encoded.iter().map(|(key, value)| NewRecord {
             key: Some(key),
-            value: value.as_ref().map(<[u8; 8]>::as_slice),
+            value: value.as_deref(),
             headers: &[],
             timestamp,
         });
         let records: Vec<NewRecord<'_>> = records.collect();
         if records.is_empty() { Ok(()) } else { log.append(&records).map(drop) }
+    }
+}
+
+impl Commit {
+    fn place(&self) -> Place {
+        (self.topic_id, self.partition)
+    }
+
+    fn committed(&self) -> CommittedOffset {
+        CommittedOffset { offset: self.offset, metadata: self.metadata.clone() }
     }
 }
 
@@ -142,7 +182,19 @@ fn encode_key(group: &str, (topic_id, partition): Place) -> Vec<u8> {
     key
 }
 
-fn decode(frame: Frame<'_>) -> Option<(String, Place, Option<u64>)> {
+fn encode_value(committed: &CommittedOffset) -> Vec<u8> {
+    let mut value = committed.offset.to_be_bytes().to_vec();
+    value.extend_from_slice(committed.metadata.as_bytes());
+    value
+}
+
+fn decode_value(value: &[u8]) -> Option<CommittedOffset> {
+    let (offset, metadata) = value.split_first_chunk::<8>()?;
+    let metadata = String::from_utf8(metadata.to_vec()).ok()?;
+    Some(CommittedOffset { offset: u64::from_be_bytes(*offset), metadata })
+}
+
+fn decode(frame: Frame<'_>) -> Option<(String, Place, Option<CommittedOffset>)> {
     let (&[version], rest) = frame.key()?.split_first_chunk::<1>()?;
     let (topic_id, rest) = rest.split_first_chunk::<8>()?;
     let (partition, group) = rest.split_first_chunk::<4>()?;
@@ -150,11 +202,11 @@ fn decode(frame: Frame<'_>) -> Option<(String, Place, Option<u64>)> {
         return None;
     }
     let group = String::from_utf8(group.to_vec()).ok()?;
-    let offset = match frame.value() {
-        Some(value) => Some(u64::from_be_bytes(value.try_into().ok()?)),
+    let committed = match frame.value() {
+        Some(value) => Some(decode_value(value)?),
         None => None,
     };
-    Some((group, (u64::from_be_bytes(*topic_id), u32::from_be_bytes(*partition)), offset))
+    Some((group, (u64::from_be_bytes(*topic_id), u32::from_be_bytes(*partition)), committed))
 }
 
 fn unknown_record(log: &PartitionLog, frame: Frame<'_>) -> Error {
@@ -171,7 +223,7 @@ mod tests {
     use crate::clock::SystemClock;
 
     fn commit(partition: u32, offset: u64) -> Commit {
-        Commit { topic_id: 9, partition, offset }
+        Commit { topic_id: 9, partition, offset, metadata: String::new() }
     }
 
     #[test]
@@ -180,17 +232,29 @@ mod tests {
         committed.commit("a", &[commit(0, 5), commit(1, 7)]).expect("in memory");
         committed.commit("a", &[commit(0, 3)]).expect("in memory");
         assert_eq!(committed.of_group("a"), [commit(0, 3), commit(1, 7)]);
-        assert_eq!(committed.offset("b", 9, 0), None);
+        assert_eq!(committed.get("b", 9, 0), None);
+    }
+
+    #[test]
+    fn a_value_is_the_offset_and_then_the_metadata() {
+        let committed = CommittedOffset { offset: 258, metadata: "ü".to_owned() };
+        let encoded = encode_value(&committed);
+        assert_eq!(encoded, [0, 0, 0, 0, 0, 0, 1, 2, 0xc3, 0xbc]);
+        assert_eq!(decode_value(&encoded), Some(committed));
+        let without = decode_value(&[0, 0, 0, 0, 0, 0, 1, 2]).expect("metadata may be missing");
+        assert_eq!((without.offset, &*without.metadata), (258, ""));
+        for bad in [&encoded[..7], &encoded[..9]] {
+            assert_eq!(decode_value(bad), None);
+        }
     }
 
     #[test]
     fn a_deleted_topic_is_forgotten() {
         let committed = CommittedOffsets::in_memory(Arc::new(SystemClock));
-        committed
-            .commit("a", &[commit(0, 5), Commit { topic_id: 8, partition: 0, offset: 1 }])
-            .expect("in memory");
+        let other = Commit { topic_id: 8, ..commit(0, 1) };
+        committed.commit("a", &[commit(0, 5), other.clone()]).expect("in memory");
         committed.forget_topic(9).expect("in memory");
-        assert_eq!(committed.of_group("a"), [Commit { topic_id: 8, partition: 0, offset: 1 }]);
+        assert_eq!(committed.of_group("a"), [other]);
         committed.forget_topic(8).expect("in memory");
         assert!(committed.groups().is_empty());
     }

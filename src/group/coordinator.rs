@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::committed_offsets::CommittedOffsets;
 use crate::error::{Error, Result};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// The longest group name, in bytes; as for topics.
 const MAX_GROUP_NAME_BYTES: usize = 249;
@@ -15,15 +15,25 @@ pub(crate) struct Coordinator {
     /// Names of the groups that have a member.
     active: Mutex<BTreeSet<String>>,
     committed: CommittedOffsets,
+    closed: AtomicBool,
 }
 
 impl Coordinator {
     pub(crate) fn new(committed: CommittedOffsets) -> Self {
-        Self { active: Mutex::default(), committed }
+        Self { active: Mutex::default(), committed, closed: AtomicBool::new(false) }
     }
 
     pub(crate) fn committed(&self) -> &CommittedOffsets {
         &self.committed
+    }
+
+    /// The broker is closed: for consumers that have no partition to tell them.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// Joins a group; the membership ends when it is dropped.

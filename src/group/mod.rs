@@ -3,5 +3,6 @@
 mod committed_offsets;
 mod coordinator;
 
-pub(crate) use committed_offsets::{Commit, CommittedOffsets};
+pub use committed_offsets::CommittedOffset;
+pub(crate) use committed_offsets::{Commit, CommittedOffsets, check_metadata};
 pub(crate) use coordinator::{Coordinator, Membership, check_group_name};

@@ -31,6 +31,6 @@ pub(crate) use append::Pending;
 pub(crate) use flush::{FlushQueue, FlushRequest};
 pub(crate) use identity::{LogIdentity, LogPlace};
 pub(crate) use partition_log::{ExaminedLog, PartitionLog};
-pub(crate) use reader::{Cursor, Run};
+pub(crate) use reader::{Cursor, Portion, Run};
 pub use recovery::TornTail;
 pub(crate) use syncer::Syncer;

@@ -37,7 +37,7 @@ pub(crate) struct PartitionLog {
     /// Apart from what readers touch.
     stage: CachePadded<Mutex<Stage>>,
     view: CachePadded<RwLock<View>>,
-    waiters: CachePadded<Waiters>,
+    waiters: Arc<Waiters>,
     health: Health,
     /// Records below this offset were deleted; a reader that is there looks again.
     pub(super) trimmed: AtomicU64,
@@ -122,7 +122,7 @@ impl PartitionLog {
             settings: LogSettings::new(settings),
             stage: CachePadded::new(Mutex::new(stage)),
             view: CachePadded::new(RwLock::new(view)),
-            waiters: CachePadded::new(Waiters::default()),
+            waiters: Arc::default(),
             health: Health::default(),
             trimmed: AtomicU64::new(0),
         })
@@ -142,7 +142,7 @@ impl PartitionLog {
         self.disk.as_ref().map(|home| home.place.dir.clone())
     }
 
-    pub(crate) fn waiters(&self) -> &Waiters {
+    pub(crate) fn waiters(&self) -> &Arc<Waiters> {
         &self.waiters
     }
 

@@ -48,6 +48,56 @@ impl Cursor {
     pub(crate) fn seek(&mut self, offset: u64) {
         *self = Self::new(offset);
     }
+
+    /// Goes back to the beginning of a run that was fetched with this cursor.
+    pub(crate) fn go_back(&mut self, run: &Run) {
+        let place = Place::Chunk { chunk: Arc::clone(&run.chunk), position: run.bytes.start };
+        *self = Self { offset: run.start_offset(), place };
+    }
+
+    /// Leaves of `run`, the last that was fetched with this cursor, what `portion` allows, and goes back to
+    /// where it ends then. Whether anything was cut off; if not, no frame was looked at.
+    pub(crate) fn cut(&mut self, run: &mut Run, portion: &Portion) -> bool {
+        if portion.allows(run.records, run.bytes()) {
+            return false;
+        }
+        let (mut records, mut bytes, mut end_offset) = (0, 0, run.start_offset());
+        for frame in run.frames() {
+            let records_with_it = records + usize::from(frame.is_record());
+            let is_taken_anyway = portion.at_least_one && records == 0;
+            if !is_taken_anyway && !portion.allows(records_with_it, bytes + frame.len()) {
+                break;
+            }
+            if frame.is_record() {
+                end_offset = frame.offset() + 1;
+            }
+            (records, bytes) = (records_with_it, bytes + frame.len());
+        }
+        let end = run.bytes.start + bytes;
+        let is_cut = end < run.bytes.end;
+        if is_cut {
+            let place = Place::Chunk { chunk: Arc::clone(&run.chunk), position: end };
+            *self = Self { offset: end_offset, place };
+            (run.bytes.end, run.end_offset, run.records) = (end, end_offset, records);
+        }
+        is_cut
+    }
+}
+
+/// How much is to be taken of a run; `None` is no bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Portion {
+    pub(crate) records: Option<usize>,
+    /// Of whole frames.
+    pub(crate) bytes: Option<usize>,
+    /// The first record is taken whatever the bounds say.
+    pub(crate) at_least_one: bool,
+}
+
+impl Portion {
+    fn allows(&self, records: usize, bytes: usize) -> bool {
+        self.records.is_none_or(|most| records <= most) && self.bytes.is_none_or(|most| bytes <= most)
+    }
 }
 
 /// Consecutive records of one partition, as they lie in the log. Holds its memory alive.
@@ -63,6 +113,10 @@ impl Run {
     /// The offset after the last record.
     pub(crate) fn end_offset(&self) -> u64 {
         self.end_offset
+    }
+
+    fn start_offset(&self) -> u64 {
+        self.end_offset - self.records as u64
     }
 
     /// How many records there are.
@@ -184,6 +238,14 @@ impl PartitionLog {
             }
         };
         Ok(true)
+    }
+
+    /// The offset of the first record with a timestamp of `timestamp` or more; the end if there is none.
+    pub(crate) fn offset_since(&self, timestamp: i64) -> Result<u64> {
+        // The end is read first: what is appended meanwhile comes after it.
+        let end_offset = self.end_offset();
+        let found = self.find_timestamp(timestamp)?;
+        Ok(found.map_or(end_offset, |(offset, _)| offset))
     }
 
     /// The first record with a timestamp of `timestamp` or more: its offset and its timestamp.

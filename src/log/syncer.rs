@@ -95,8 +95,9 @@ impl Syncer {
         Ok(())
     }
 
-    /// Writes, and syncs if that is promised, until the outcome is there. Of many who wait, one works for all;
-    /// the others sleep, and leave as soon as their own records are safe, while the next one works already.
+    /// Writes, and syncs if that is promised, until the outcome is there. Of many who wait, one works for
+    /// all; the others sleep, and leave as soon as their own records are safe, while the next one works
+    /// already.
     pub(super) fn work_for(&self, completion: &Completion) {
         while !completion.is_complete() {
             if let Some(log) = self.log.upgrade() {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{LockOutcome, OpenMode, Storage, StorageFile};
 use crate::clock::{Clock, SystemClock};
-use crate::sync::{Arc, AtomicI64, Ordering};
+use crate::sync::{Arc, Ordering, UnmodelledI64};
 
 /// Refuses changes by any process but the one that made it.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct OneProcess {
 struct Owner {
     id: u32,
     /// When a write last asked for the id, in milliseconds since the Unix epoch.
-    asked: AtomicI64,
+    asked: UnmodelledI64,
 }
 
 impl Owner {
@@ -47,7 +47,7 @@ impl Owner {
 impl OneProcess {
     /// Of this process.
     pub(crate) fn new(inner: Arc<dyn Storage>) -> Self {
-        let owner = Owner { id: std::process::id(), asked: AtomicI64::new(i64::MIN) };
+        let owner = Owner { id: std::process::id(), asked: UnmodelledI64::new(i64::MIN) };
         Self { inner, owner: Arc::new(owner) }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
         file.write_at(b"parent", 0).expect("the owner may");
 
         // As it is in a child: what was opened is the same, and the process is another.
-        let child = Arc::new(Owner { id: std::process::id() + 1, asked: AtomicI64::new(i64::MIN) });
+        let child = Arc::new(Owner { id: std::process::id() + 1, asked: UnmodelledI64::new(i64::MIN) });
         storage.owner = Arc::clone(&child);
         let inner = files.open(path, OpenMode::Existing).expect("it is there");
         let file = OneProcessFile { inner, owner: child };

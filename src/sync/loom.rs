@@ -23,7 +23,7 @@ use ::loom::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Arc, Ordering};
 
-/// For what no model looks at, and what must be made in a constant.
+/// For what no model looks at: what depends on the time of day, and what is made in a constant.
 pub(crate) use std::sync::atomic::AtomicI64 as UnmodelledI64;
 
 /// loom's, with the methods of parking_lot's.

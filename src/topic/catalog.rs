@@ -109,13 +109,12 @@ impl Catalog {
     }
 
     /// A number that rises whenever a topic or partition was added, or a topic removed, and can be seen here.
-    #[expect(dead_code, reason = "asked by consumers that follow topics")]
+    #[inline]
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
     /// Those who are notified when the version has risen.
-    #[expect(dead_code, reason = "joined by consumers that follow topics")]
     pub(crate) fn waiters(&self) -> &Arc<Waiters> {
         &self.waiters
     }

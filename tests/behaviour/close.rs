@@ -189,7 +189,7 @@ fn dropping_without_a_close_loses_nothing() {
         let broker = kept.open();
         assert!(broker.recovery_report().is_clean());
         assert_eq!(texts(&all_of(&broker, "payments")), numbered(0..3));
-        assert_eq!(broker.committed_offsets("g").into_values().collect::<Vec<_>>(), [3]);
+        assert_eq!(committed(&broker, "g").into_values().collect::<Vec<_>>(), [3]);
     });
 }
 
@@ -204,5 +204,5 @@ fn handles_go_on_after_their_broker_is_dropped() {
     let records = consumer.poll(NOW).expect("the engine lives");
     assert_eq!(polled(&records).last(), Some(&"last"));
     consumer.commit(&records).expect("the engine lives");
-    assert_eq!(consumer.committed("payments", 0).expect("assigned"), Some(4));
+    assert_eq!(committed_at(&consumer, "payments", 0), Some(4));
 }

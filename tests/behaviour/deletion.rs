@@ -104,7 +104,7 @@ fn records_of_other_topics_arrive_although_one_is_deleted() {
         let (mut found, mut errors) = (Vec::new(), 0);
         for _ in 0..10 {
             match consumer.poll(NOW) {
-                Ok(records) => found.extend(records.iter().map(Record::to_owned)),
+                Ok(records) => found.extend(records.iter().map(Record::to_owned_record)),
                 Err(Error::TopicDeleted { topic }) if topic == "b" => errors += 1,
                 Err(other) => panic!("{other}"),
             }
@@ -141,7 +141,7 @@ fn a_new_topic_of_the_same_name_starts_empty() {
         drop(old_consumer);
         let mut consumer =
             broker.consumer::<(), String>().topic("payments").group("g").build().expect("builds");
-        assert_eq!(consumer.committed("payments", 0).expect("assigned"), None);
+        assert_eq!(committed_at(&consumer, "payments", 0), None);
         assert_eq!(polled(&consumer.poll(NOW).expect("records")), numbered(0..2));
         // Records of the old topic cannot move the group in the new one.
         let outcome = consumer.commit(&old_records);

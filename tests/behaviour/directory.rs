@@ -114,7 +114,7 @@ fn a_consumer_keeps_the_directory_and_goes_on_after_its_broker() {
     consumer.commit(&records).expect("the engine lives");
     drop((consumer, records));
     let broker = Broker::open(dir.path()).expect("the last handle is gone");
-    assert_eq!(broker.committed_offsets("g").into_values().collect::<Vec<_>>(), [3]);
+    assert_eq!(committed(&broker, "g").into_values().collect::<Vec<_>>(), [3]);
 }
 
 #[test]

@@ -136,11 +136,11 @@ fn a_commit_that_cannot_be_written_is_none() {
     let records = consumer.poll(NOW).expect("records");
     storage.refuse(Operation::Write, "__consumer_offsets", io::ErrorKind::StorageFull);
     assert_fails!(consumer.commit(&records), Error::StorageFull { .. });
-    assert_eq!(consumer.committed("t", 0).expect("assigned"), None);
+    assert_eq!(committed_at(&consumer, "t", 0), None);
     storage.allow_all();
     consumer.commit(&records).expect("there is room");
     drop((consumer, records, broker));
-    assert_eq!(storage.open_broker().committed_offsets("g").into_values().collect::<Vec<_>>(), [3]);
+    assert_eq!(committed(&storage.open_broker(), "g").into_values().collect::<Vec<_>>(), [3]);
 }
 
 #[test]

@@ -17,8 +17,8 @@ fn by_hand(broker: &Broker) -> ConsumerBuilder<(), String> {
     broker.consumer().assign("t", [0])
 }
 
-fn committed(broker: &Broker, group: &str) -> Vec<(String, u64)> {
-    let offsets = broker.committed_offsets(group).into_iter();
+fn shown(broker: &Broker, group: &str) -> Vec<(String, u64)> {
+    let offsets = committed(broker, group).into_iter();
     offsets.map(|(partition, offset)| (partition.to_string(), offset)).collect()
 }
 
@@ -34,11 +34,11 @@ fn the_next_consumer_of_a_group_begins_behind_the_commit() {
         with_records(broker, 10);
         let mut first = member(broker, "g");
         let records = first.poll(NOW).expect("records");
-        assert_eq!(first.committed("t", 0).expect("assigned"), None);
+        assert_eq!(committed_at(&first, "t", 0), None);
         first.commit(&records).expect("commits");
-        assert_eq!(first.committed("t", 0).expect("assigned"), Some(10));
-        assert_eq!(first.committed("t", 1).expect("assigned"), None, "nothing was polled from it");
-        assert_eq!(committed(broker, "g"), [is_at("t-0", 10)]);
+        assert_eq!(committed_at(&first, "t", 0), Some(10));
+        assert_eq!(committed_at(&first, "t", 1), None, "nothing was polled from it");
+        assert_eq!(shown(broker, "g"), [is_at("t-0", 10)]);
         drop(first);
         send_numbered(broker, "t", 1);
         assert_eq!(offsets(&drain(&mut member(broker, "g"))), [10]);
@@ -66,7 +66,7 @@ fn a_commit_through_a_record_begins_behind_it_in_its_partition_only() {
         let records = first.poll(NOW).expect("records");
         let fourth = records.iter().find(|record| record.offset() == 3).expect("ten records");
         first.commit_through(&fourth).expect("commits");
-        assert_eq!(committed(broker, "g"), [is_at("t-0", 4)]);
+        assert_eq!(shown(broker, "g"), [is_at("t-0", 4)]);
         drop(first);
         let rest = by_partition(&drain(&mut member(broker, "g")));
         assert_eq!(rest[&0].iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [4, 5, 6, 7, 8, 9]);
@@ -83,7 +83,7 @@ fn the_latest_commit_counts_even_if_it_goes_back() {
         first.commit(&records).expect("commits");
         let third = records.iter().nth(2).expect("ten records");
         first.commit_through(&third).expect("commits");
-        assert_eq!(first.committed("t", 0).expect("assigned"), Some(3));
+        assert_eq!(committed_at(&first, "t", 0), Some(3));
     });
 }
 
@@ -97,9 +97,9 @@ fn a_commit_is_of_the_records_given_not_of_the_position() {
         let later = first.poll(NOW).expect("records");
         first.seek("t", 0, 1).expect("assigned");
         first.commit(&earlier).expect("commits");
-        assert_eq!(first.committed("t", 0).expect("assigned"), Some(3));
+        assert_eq!(committed_at(&first, "t", 0), Some(3));
         first.commit(&later).expect("commits");
-        assert_eq!(first.committed("t", 0).expect("assigned"), Some(6));
+        assert_eq!(committed_at(&first, "t", 0), Some(6));
         assert_eq!(first.position("t", 0).expect("assigned"), 1, "a commit moves no position");
     });
 }
@@ -135,7 +135,7 @@ fn one_commit_covers_all_partitions_and_topics_of_a_poll() {
         consumer.commit(&records).expect("commits");
         drop((consumer, records, broker));
         let expected = [is_at("a-0", 1), is_at("a-1", 2), is_at("b-0", 1), is_at("b-1", 2)];
-        assert_eq!(committed(&kept.open(), "g"), expected);
+        assert_eq!(shown(&kept.open(), "g"), expected);
     });
 }
 
@@ -154,7 +154,7 @@ fn commits_survive_reopening_again_and_again() {
                 broker.close().expect("closes");
             }
         }
-        assert_eq!(committed(&kept.open(), "g"), [is_at("t-0", 10)]);
+        assert_eq!(shown(&kept.open(), "g"), [is_at("t-0", 10)]);
     });
 }
 
@@ -169,8 +169,8 @@ fn groups_are_independent() {
         assert_eq!(polled(&records), polled(&all));
         let second = records.iter().nth(1).expect("ten records");
         slow.commit_through(&second).expect("commits");
-        assert_eq!(committed(broker, "fast"), [is_at("t-0", 10)]);
-        assert_eq!(committed(broker, "slow"), [is_at("t-0", 2)]);
+        assert_eq!(shown(broker, "fast"), [is_at("t-0", 10)]);
+        assert_eq!(shown(broker, "slow"), [is_at("t-0", 2)]);
         assert!(broker.committed_offsets("unknown").is_empty());
     });
 }
@@ -183,7 +183,7 @@ fn records_of_another_consumer_can_be_committed_if_the_partition_is_assigned() {
         let records = other.poll(NOW).expect("records");
         let consumer = member(broker, "g");
         consumer.commit(&records).expect("the partition is assigned");
-        assert_eq!(committed(broker, "g"), [is_at("t-0", 10)]);
+        assert_eq!(shown(broker, "g"), [is_at("t-0", 10)]);
         let elsewhere =
             broker.consumer::<(), String>().assign("t", [1]).group("g").build().expect("it exists");
         let not_assigned = TopicPartition::new("t", 0);
@@ -192,7 +192,7 @@ fn records_of_another_consumer_can_be_committed_if_the_partition_is_assigned() {
         let first = records.iter().next().expect("a record");
         let outcome = elsewhere.commit_through(&first);
         assert_fails!(outcome, Error::NotAssigned { partition } if partition == not_assigned);
-        assert_eq!(committed(broker, "g"), [is_at("t-0", 10)]);
+        assert_eq!(shown(broker, "g"), [is_at("t-0", 10)]);
     });
 }
 
@@ -267,7 +267,7 @@ fn consumers_assigned_by_hand_may_share_a_group_with_its_member() {
             assert_eq!(polled(&records), numbered(0..5), "each reads for itself");
             hand.commit(&records).expect("commits");
         }
-        assert_eq!(subscribed.committed("t", 0).expect("assigned"), Some(5));
+        assert_eq!(committed_at(&subscribed, "t", 0), Some(5));
         let next = by_hand(broker).group("g").build().expect("by hand");
         assert_eq!(next.position("t", 0).expect("assigned"), 5);
     });
@@ -289,7 +289,7 @@ fn a_groups_name_has_1_to_249_bytes() {
             let mut consumer = member(broker, &name);
             let records = consumer.poll(NOW).expect("a record");
             consumer.commit(&records).expect("commits");
-            assert_eq!(committed(broker, &name), [is_at("t-0", 1)]);
+            assert_eq!(shown(broker, &name), [is_at("t-0", 1)]);
         }
     });
 }
@@ -308,7 +308,7 @@ fn groups_of_any_name_survive_a_reopen() {
         drop(broker);
         let broker = kept.open();
         for (number, name) in names.iter().enumerate() {
-            assert_eq!(committed(&broker, name), [is_at("t-0", number as u64 + 1)]);
+            assert_eq!(shown(&broker, name), [is_at("t-0", number as u64 + 1)]);
         }
     });
 }
@@ -335,9 +335,71 @@ fn groups_commit_at_once_from_several_threads() {
         let broker = kept.open();
         for number in 0..4 {
             let mut rest = member(&broker, &format!("g{number}"));
-            let committed = rest.committed("t", 0).expect("assigned").expect("something");
+            let committed = committed_at(&rest, "t", 0).expect("something");
             assert!(committed > 0);
             assert_eq!(drain(&mut rest).len() as u64, 200 - committed);
         }
+    });
+}
+
+// ---- offsets and metadata of your own ----
+
+#[test]
+fn metadata_is_kept_with_the_commit() {
+    on_kept(|kept| {
+        let broker = kept.open();
+        with_records(&broker, 3);
+        let mut consumer = member(&broker, "g");
+        let records = consumer.poll(NOW).expect("records");
+        consumer.commit_with_metadata(&records, "bis hier, gezählt: 3").expect("commits");
+        drop((consumer, records, broker));
+        let broker = kept.open();
+        let consumer = member(&broker, "g");
+        let found = consumer.committed("t", 0).expect("assigned").expect("committed");
+        assert_eq!((found.offset, &*found.metadata), (3, "bis hier, gezählt: 3"));
+        assert_eq!(broker.committed_offsets("g").into_values().collect::<Vec<_>>(), [found]);
+        // The next commit replaces both.
+        consumer.commit_offsets([(TopicPartition::new("t", 0), 1)]).expect("commits");
+        let found = consumer.committed("t", 0).expect("assigned").expect("committed");
+        assert_eq!((found.offset, &*found.metadata), (1, ""));
+    });
+}
+
+#[test]
+fn metadata_has_at_most_4096_bytes() {
+    on_both(|broker| {
+        with_records(broker, 1);
+        let mut consumer = member(broker, "g");
+        let records = consumer.poll(NOW).expect("a record");
+        let outcome = consumer.commit_with_metadata(&records, &"x".repeat(4_097));
+        assert_fails!(outcome, Error::CommitMetadataTooLarge { size: 4_097, max: 4_096 });
+        assert!(broker.committed_offsets("g").is_empty());
+        consumer.commit_with_metadata(&records, &"x".repeat(4_096)).expect("commits");
+        assert_eq!(committed_at(&consumer, "t", 0), Some(1));
+    });
+}
+
+#[test]
+fn offsets_of_your_own_can_be_committed() {
+    on_both(|broker| {
+        with_records(broker, 10);
+        let consumer = member(broker, "g");
+        let offsets =
+            |first, second| [(TopicPartition::new("t", 0), first), (TopicPartition::new("t", 1), second)];
+        consumer.commit_offsets(offsets(7, 0)).expect("commits");
+        assert_eq!(shown(broker, "g"), [is_at("t-0", 7), is_at("t-1", 0)]);
+        consumer.commit_offsets(offsets(2, 0)).expect("going back is allowed");
+        assert_eq!(committed_at(&consumer, "t", 0), Some(2));
+        assert_fails!(
+            consumer.commit_offsets(offsets(10, 1)),
+            Error::OffsetOutOfRange { requested: 1, latest: 0, .. }
+        );
+        let elsewhere = [(TopicPartition::new("t", 0), 5), (TopicPartition::new("u", 0), 0)];
+        assert_fails!(consumer.commit_offsets(elsewhere), Error::NotAssigned { .. });
+        assert_eq!(committed_at(&consumer, "t", 0), Some(2), "all or nothing");
+        let without_group = by_hand(broker).build().expect("it exists");
+        assert_fails!(without_group.commit_offsets([]), Error::NoGroup);
+        broker.delete_topic("t").expect("it exists");
+        assert_fails!(consumer.commit_offsets(offsets(1, 0)), Error::TopicDeleted { .. });
     });
 }

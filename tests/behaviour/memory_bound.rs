@@ -149,3 +149,20 @@ fn a_time_is_not_found_among_dropped_records() {
         assert_eq!(drain(&mut consumer).len(), 10);
     });
 }
+
+#[test]
+fn seeking_to_the_beginning_means_what_is_first_at_the_next_poll() {
+    let broker = Broker::in_memory();
+    broker.create_topic("t", TopicConfig::new().memory_limit(64 << 10)).expect("a free name");
+    send_numbered(&broker, "t", 10);
+    let mut consumer = reader(&broker, "t");
+    consumer.seek_to_beginning();
+    send_numbered(&broker, "t", 10_000);
+    let start = consumer.beginning_offsets().into_values().next().expect("one partition");
+    assert!(start > 0, "something was pushed out");
+    assert_eq!(consumer.position("t", 0).expect("assigned"), start);
+    assert_eq!(drain(&mut consumer).first().expect("records").offset, start);
+    // Once it has read, it is told of a gap as ever.
+    consumer.seek("t", 0, 0).expect("assigned");
+    assert_fails!(consumer.poll(NOW), Error::OffsetOutOfRange { requested: 0, .. });
+}

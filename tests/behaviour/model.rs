@@ -216,10 +216,10 @@ impl<'a> Script<'a> {
         for (partition, expected) in (0..PARTITIONS).zip(reader.positions) {
             assert_eq!(consumer.position("t", partition).expect("assigned"), expected);
             let committed = self.oracle.committed.get(&(group, partition)).copied();
-            assert_eq!(consumer.committed("t", partition).expect("assigned"), committed);
+            assert_eq!(committed_at(consumer, "t", partition), committed);
             all.extend(committed.map(|offset| (TopicPartition::new("t", partition), offset)));
         }
-        assert_eq!(broker.committed_offsets(GROUPS[group]), all);
+        assert_eq!(committed(broker, GROUPS[group]), all);
     }
 
     fn find_time(&mut self, reader: &Reader) {

@@ -73,7 +73,7 @@ fn copies_have_everything_that_the_record_has() {
         let mut consumer = reader(broker, "t");
         let records = consumer.poll(NOW).expect("records");
         for record in &records {
-            let copies = [record.to_owned(), record.share()];
+            let copies = [record.to_owned_record(), record.share()];
             for copy in &copies {
                 assert_eq!(copy.partition, TopicPartition::new(record.topic(), record.partition()));
                 assert_eq!((copy.offset, copy.timestamp), (record.offset(), record.timestamp()));
@@ -96,7 +96,7 @@ fn debugging_a_record_does_not_show_its_payload() {
         let mut consumer = reader(broker, "t");
         let records = consumer.poll(NOW).expect("a record");
         let record = records.iter().next().expect("a record");
-        let shown = format!("{records:?} {record:?} {:?} {consumer:?} {broker:?}", record.to_owned());
+        let shown = format!("{records:?} {record:?} {:?} {consumer:?} {broker:?}", record.to_owned_record());
         assert!(shown.contains('t') && !shown.contains("secret"), "{shown}");
         assert!(!shown.contains(&format!("{:?}", b"secret")), "{shown}");
     });
@@ -127,7 +127,7 @@ fn a_value_that_does_not_decode_stops_neither_the_poll_nor_the_commit() {
         assert!(shown.contains("value") && shown.contains("t-1") && shown.contains("offset 1"), "{shown}");
 
         consumer.commit_through(&bad).expect("a bad record can be passed over");
-        assert_eq!(consumer.committed("t", 1).expect("assigned"), Some(2));
+        assert_eq!(committed_at(&consumer, "t", 1), Some(2));
         consumer.commit(&records).expect("commits");
         assert!(consumer.poll(NOW).expect("no error").is_empty());
     });

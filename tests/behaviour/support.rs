@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
-use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use ottla::storage::MemoryStorage;
-use ottla::{Broker, BrokerBuilder, Codec, Consumer, OwnedRecord, Raw, Record, Records, Result, TopicConfig};
+use ottla::{
+    Broker, BrokerBuilder, Codec, Consumer, OwnedRecord, Raw, Record, Records, Result, TopicConfig,
+    TopicPartition,
+};
 use tempfile::TempDir;
 
 /// For a poll that only a wake-up can end.
@@ -136,7 +138,7 @@ pub(crate) fn try_drain<K: Codec, V: Codec>(consumer: &mut Consumer<K, V>) -> Re
         if records.is_empty() {
             return Ok(all);
         }
-        all.extend(records.iter().map(Record::to_owned));
+        all.extend(records.iter().map(Record::to_owned_record));
     }
 }
 
@@ -170,6 +172,21 @@ pub(crate) fn by_partition(records: &[OwnedRecord]) -> BTreeMap<u32, Vec<(u64, S
 /// The texts of a poll of strings.
 pub(crate) fn polled<K: Codec>(records: &Records<K, String>) -> Vec<&str> {
     records.iter().map(|record| record.value().expect("text")).collect()
+}
+
+/// The offsets that a group has committed.
+pub(crate) fn committed(broker: &Broker, group: &str) -> BTreeMap<TopicPartition, u64> {
+    let all = broker.committed_offsets(group).into_iter();
+    all.map(|(partition, committed)| (partition, committed.offset)).collect()
+}
+
+/// The offset that a consumer's group has committed for one partition.
+pub(crate) fn committed_at<K: Codec, V: Codec>(
+    consumer: &Consumer<K, V>,
+    topic: &str,
+    partition: u32,
+) -> Option<u64> {
+    consumer.committed(topic, partition).expect("assigned").map(|committed| committed.offset)
 }
 
 /// How many records the topic holds, over all partitions.
@@ -244,20 +261,27 @@ impl Rng {
     }
 }
 
-/// Runs a future on this thread: the barest executor there is.
+/// Runs a future to its end on this thread.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
+    let mut future = std::pin::pin!(future);
+    let waker = Waker::from(Arc::new(Unparker(thread::current())));
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
             Poll::Pending => thread::park(),
         }
     }
+}
+
+struct Unparker(thread::Thread);
+
+impl Wake for Unparker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Polls a future or a stream once, with a waker that does nothing.
+pub(crate) fn once<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -10,8 +10,8 @@ use ottla::{Broker, Raw, TopicPartition};
 
 use crate::hooked::{Faults, Hooked, Kind};
 use crate::support::{
-    DIR, TOPIC, check_all, contents, ensure, files_below, open, reopen, segment, sent, small_segments,
-    storage_with,
+    DIR, TOPIC, check_all, committed, contents, ensure, files_below, open, reopen, segment, sent,
+    small_segments, storage_with,
 };
 
 /// Polls as a member of `group` and commits.
@@ -21,10 +21,6 @@ fn read_and_commit(broker: &Broker, group: &str) -> Vec<(u64, Vec<u8>)> {
     let records = consumer.poll(Duration::ZERO).expect("it can be read");
     consumer.commit(&records).expect("it can be committed");
     records.iter().map(|r| (r.offset(), r.value_bytes().unwrap_or_default().to_vec())).collect()
-}
-
-fn committed(broker: &Broker, group: &str) -> BTreeMap<TopicPartition, u64> {
-    broker.committed_offsets(group)
 }
 
 fn at(offset: u64) -> BTreeMap<TopicPartition, u64> {

@@ -10,8 +10,8 @@ use ottla::{Broker, Error, Raw, TopicPartition};
 
 use crate::image::{Image, Verdict};
 use crate::support::{
-    Checked, DIR, Files, Finding, SEGMENT_HEADER_BYTES, TOPIC, check_all, check_unchanged, contents, ensure,
-    files_below, open, reopen, segment, sent, small_segments, storage_with,
+    Checked, DIR, Files, Finding, SEGMENT_HEADER_BYTES, TOPIC, check_all, check_unchanged, committed,
+    contents, ensure, files_below, open, reopen, segment, sent, small_segments, storage_with,
 };
 
 fn flip(bytes: &mut [u8], bit: usize) {
@@ -180,7 +180,7 @@ fn every_flipped_bit_of_the_committed_offsets_is_noticed() {
             }
             Err(error) => Err(Finding(format!("the error is {error:?}"))),
             Ok(broker) => {
-                let committed = broker.committed_offsets("fraud");
+                let committed = committed(&broker, "fraud");
                 let torn = broker.recovery_report().torn_tails.len();
                 let expected = [(TopicPartition::new(TOPIC, 0), 2)].into();
                 let in_last = bit / 8 >= last_commit;

@@ -9,7 +9,7 @@ use ottla::storage::MemoryStorage;
 use ottla::{Error, Raw};
 
 use crate::hooked::{Action, Hook, Hooked, Op};
-use crate::support::{TOPIC, contents, open, reopen, send, small_segments, value};
+use crate::support::{TOPIC, committed, contents, open, reopen, send, small_segments, value};
 
 /// Room for so many calls that write or make a file.
 #[derive(Debug)]
@@ -136,12 +136,13 @@ fn commits_are_refused_while_the_disk_is_full_and_count_afterwards() {
         storage.hook.set(0);
         assert_full(consumer.commit(&records));
         let before = number.checked_sub(1).map(|offset| offset + 1);
-        assert_eq!(consumer.committed(TOPIC, 0).expect("it is assigned"), before);
+        let found = consumer.committed(TOPIC, 0).expect("it is assigned");
+        assert_eq!(found.map(|committed| committed.offset), before);
         storage.hook.set(PLENTY);
         consumer.commit(&records).expect("there is room again");
     }
     drop((consumer, broker));
-    let committed = reopen(&storage).committed_offsets("fraud");
+    let committed = committed(&reopen(&storage), "fraud");
     assert_eq!(committed.into_values().collect::<Vec<_>>(), [5]);
 }
 

@@ -204,7 +204,7 @@ impl History {
         }
         let committed = broker.committed_offsets(GROUP);
         for (place, &(acknowledged, tried)) in &self.committed {
-            let found = committed.get(place).copied().unwrap_or(0);
+            let found = committed.get(place).map_or(0, |committed| committed.offset);
             assert!((acknowledged..=tried).contains(&found), "{place}: {acknowledged}, {found}, {tried}");
         }
     }

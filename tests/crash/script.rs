@@ -9,7 +9,9 @@ use ottla::storage::MemoryStorage;
 use ottla::{Broker, Error, Raw, RecordMetadata, TopicPartition};
 
 use crate::hooked::{Faults, Hooked, Kind, Op};
-use crate::support::{Checked, DIR, Finding, contents, ensure, key_of, open, small_segments, value};
+use crate::support::{
+    Checked, DIR, Finding, committed, contents, ensure, key_of, open, small_segments, value,
+};
 
 pub(crate) const GROUP: &str = "fraud";
 
@@ -285,7 +287,7 @@ impl Script {
                 self.findings.push(format!("the running broker: {finding}"));
             }
         }
-        let committed = broker.committed_offsets(GROUP);
+        let committed = committed(&broker, GROUP);
         self.check(committed == self.committed, || format!("committed is {committed:?}"));
     }
 
@@ -371,7 +373,7 @@ impl Script {
         let listed: BTreeSet<String> = broker.list_topics().into_iter().collect();
         self.check(listed == expected, || format!("{round} reopening lists {listed:?}"));
         if is_listed(broker, "orders") {
-            let committed = broker.committed_offsets(GROUP);
+            let committed = committed(broker, GROUP);
             let known = committed == self.committed || self.may_be_committed.contains(&committed);
             self.check(known, || format!("{round} reopening: committed is {committed:?}"));
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ottla::storage::{MemoryStorage, OpenMode, Storage};
-use ottla::{Broker, Raw, Result, TopicConfig};
+use ottla::{Broker, Raw, Result, TopicConfig, TopicPartition};
 
 /// The data directory of brokers in memory.
 pub(crate) const DIR: &str = "/data";
@@ -30,6 +30,12 @@ pub(crate) fn reopen(storage: &(impl Storage + Clone + 'static)) -> Broker {
 /// The smallest segments there are.
 pub(crate) fn small_segments(partitions: u32) -> TopicConfig {
     TopicConfig::new().partitions(partitions).segment_bytes(4096)
+}
+
+/// The offsets that a group has committed.
+pub(crate) fn committed(broker: &Broker, group: &str) -> BTreeMap<TopicPartition, u64> {
+    let all = broker.committed_offsets(group).into_iter();
+    all.map(|(partition, committed)| (partition, committed.offset)).collect()
 }
 
 pub(crate) fn partition_dir(topic: &str, partition: u32) -> PathBuf {

@@ -1,0 +1,135 @@
+//! One partition of a consumer, and the consumer's place in it.
+
+use super::policy::OutOfRange;
+use super::records::PartitionRun;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::ids::TopicPartition;
+use crate::log::{Cursor, PartitionLog, Portion, Run};
+use crate::sync::Arc;
+use crate::topic::Topic;
+
+/// A partition that a consumer reads.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    topic: Arc<Topic>,
+    log: Arc<PartitionLog>,
+    cursor: Cursor,
+    /// The position is the first record that is there at the next fetch, whatever the cursor says.
+    at_beginning: bool,
+    paused: bool,
+}
+
+impl Assigned {
+    pub(super) fn new(topic: Arc<Topic>, log: Arc<PartitionLog>) -> Self {
+        Self { topic, log, cursor: Cursor::new(0), at_beginning: false, paused: false }
+    }
+
+    /// The next run. A paused partition has none, but says if it has ended.
+    #[inline]
+    pub(super) fn fetch(&mut self, policy: OutOfRange) -> Result<Option<PartitionRun>> {
+        if self.paused {
+            return self.log.check_readable().map(|()| None);
+        }
+        loop {
+            // A sender may push the earliest record out between the seek and the next fetch.
+            let (earliest, latest) = match self.log.fetch(&mut self.cursor) {
+                Ok(run) => {
+                    self.at_beginning = false;
+                    return Ok(run.map(|run| self.named(run)));
+                }
+                Err(Error::OffsetOutOfRange { earliest, latest, .. }) => (earliest, latest),
+                Err(error) => return Err(error),
+            };
+            match policy {
+                _ if self.at_beginning => self.cursor.seek(earliest),
+                OutOfRange::Earliest => self.cursor.seek(earliest),
+                OutOfRange::Latest => self.cursor.seek(latest),
+                OutOfRange::Error => {
+                    let (partition, requested) = (self.topic_partition(), self.position());
+                    return Err(Error::OffsetOutOfRange { partition, requested, earliest, latest });
+                }
+            }
+        }
+    }
+
+    /// Leaves of a run that was just fetched what `portion` allows; the rest comes with the next fetch.
+    /// Whether anything was cut off.
+    pub(super) fn cut(&mut self, run: &mut PartitionRun, portion: &Portion) -> bool {
+        self.cursor.cut(run.run_mut(), portion)
+    }
+
+    /// Undoes the fetch of a run.
+    pub(super) fn go_back(&mut self, run: &PartitionRun) {
+        self.cursor.go_back(run.run());
+    }
+
+    fn named(&self, run: Run) -> PartitionRun {
+        PartitionRun::new(Arc::clone(self.topic.name()), self.topic_id(), self.partition(), run)
+    }
+
+    pub(super) fn log(&self) -> &Arc<PartitionLog> {
+        &self.log
+    }
+
+    pub(super) fn topic_name(&self) -> &str {
+        self.topic.name()
+    }
+
+    pub(super) fn topic_id(&self) -> u64 {
+        self.topic.id()
+    }
+
+    pub(super) fn partition(&self) -> u32 {
+        self.log.identity().partition
+    }
+
+    pub(super) fn topic_partition(&self) -> TopicPartition {
+        self.log.identity().topic_partition()
+    }
+
+    pub(super) fn is(&self, topic: &str, partition: u32) -> bool {
+        self.topic_name() == topic && self.partition() == partition
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        if self.at_beginning { self.log.start_offset() } else { self.cursor.offset() }
+    }
+
+    pub(super) fn seek(&mut self, offset: u64) {
+        self.cursor.seek(offset);
+        self.at_beginning = false;
+    }
+
+    /// Goes to the first record that will be there at the next fetch.
+    pub(super) fn seek_to_beginning(&mut self) {
+        self.seek(self.log.start_offset());
+        self.at_beginning = true;
+    }
+
+    pub(super) fn check_not_beyond_end(&self, offset: u64) -> Result<()> {
+        let latest = self.log.end_offset();
+        if offset <= latest {
+            return Ok(());
+        }
+        let (partition, earliest) = (self.topic_partition(), self.log.start_offset());
+        Err(Error::OffsetOutOfRange { partition, requested: offset, earliest, latest })
+    }
+
+    pub(super) fn lag(&self) -> u64 {
+        self.log.end_offset().saturating_sub(self.position())
+    }
+
+    /// The offset of the first record since `timestamp`, or the end.
+    pub(super) fn offset_since(&self, timestamp: Timestamp) -> Result<u64> {
+        self.log.offset_since(timestamp.as_millis())
+    }
+}

@@ -1,0 +1,156 @@
+//! Committing: how a consumer says how far its group has come, by hand or with each poll.
+
+use super::records::{PartitionRun, Record, Records};
+use super::{Consumer, not_assigned};
+use crate::error::{Error, Result};
+use crate::group::{Commit, CommittedOffset, check_metadata};
+use crate::ids::TopicPartition;
+use crate::record::codec::Codec;
+
+impl<K: Codec, V: Codec> Consumer<K, V> {
+    /// Commits the positions after `records`: the next consumer of the group begins behind them, even if
+    /// your loop over them broke off. When it returns, the commit survives what the broker's
+    /// [`Durability`](crate::Durability) says.
+    ///
+    /// The latest commit counts, not the highest: committing records of an earlier poll moves the group back
+    /// to them.
+    ///
+    /// # Errors
+    /// [`Error::NoGroup`], [`Error::NotAssigned`], [`Error::TopicDeleted`], [`Error::StorageFull`],
+    /// [`Error::Io`], [`Error::Closed`]. After an error nothing was committed.
+    pub fn commit(&self, records: &Records<K, V>) -> Result<()> {
+        self.commit_runs(records, "")
+    }
+
+    /// Commits as [`commit`](Self::commit) does, with a text for whoever reads the commit: which instance
+    /// wrote it, or what it has derived from the records so far. At most 4,096 bytes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ottla::{Broker, TopicConfig};
+    ///
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// let mut consumer = broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+    ///
+    /// let records = consumer.poll(Duration::ZERO)?;
+    /// consumer.commit_with_metadata(&records, "balance 200")?;
+    /// let committed = consumer.committed("payments", 0)?.expect("just committed");
+    /// assert_eq!((committed.offset, &*committed.metadata), (1, "balance 200"));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit), and [`Error::CommitMetadataTooLarge`].
+    pub fn commit_with_metadata(&self, records: &Records<K, V>, metadata: &str) -> Result<()> {
+        check_metadata(metadata)?;
+        self.commit_runs(records, metadata)
+    }
+
+    /// Commits the position after one record: the next consumer of the group begins behind it in its
+    /// partition. As with [`commit`](Self::commit), an earlier record moves the group back.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_through(&self, record: &Record<'_, K, V>) -> Result<()> {
+        let group = self.group()?;
+        self.check_committable(record.run())?;
+        self.coordinator.committed().commit(group, &[record.run().commit(record.offset() + 1, "")])
+    }
+
+    /// Commits offsets of your own: for each partition the first one that the group has not processed.
+    ///
+    /// ```
+    /// use ottla::{Broker, TopicConfig, TopicPartition};
+    ///
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// let consumer = broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+    ///
+    /// consumer.commit_offsets([(TopicPartition::new("payments", 0), 1)])?;
+    /// assert_eq!(consumer.committed("payments", 0)?.expect("just committed").offset, 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit), and [`Error::OffsetOutOfRange`] for an offset beyond the end of its
+    /// partition, which would make the group miss what is yet to be sent.
+    pub fn commit_offsets(&self, offsets: impl IntoIterator<Item = (TopicPartition, u64)>) -> Result<()> {
+        let group = self.group()?;
+        let commits = offsets.into_iter().map(|(TopicPartition { topic, partition }, offset)| {
+            let assigned = self.subscription.get(&topic, partition)?;
+            assigned.log().check_readable()?;
+            assigned.check_not_beyond_end(offset)?;
+            Ok(Commit { topic_id: assigned.topic_id(), partition, offset, metadata: String::new() })
+        });
+        self.coordinator.committed().commit(group, &commits.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// What the group has committed for a partition of this consumer; `None` if nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoGroup`], [`Error::NotAssigned`].
+    pub fn committed(&self, topic: &str, partition: u32) -> Result<Option<CommittedOffset>> {
+        let group = self.group()?;
+        let topic_id = self.subscription.get(topic, partition)?.topic_id();
+        Ok(self.coordinator.committed().get(group, topic_id, partition))
+    }
+
+    /// Ends the consumer: with [`auto_commit`](super::ConsumerBuilder::auto_commit) it commits what the last
+    /// poll returned, and it leaves its group. Dropping a consumer does the same without the commit, so that
+    /// records that a panic kept from being processed come again.
+    ///
+    /// # Errors
+    /// Those of [`commit`](Self::commit), with `auto_commit`. The consumer has ended all the same.
+    pub fn close(mut self) -> Result<()> {
+        self.commit_polled()
+    }
+
+    fn group(&self) -> Result<&str> {
+        self.group.as_deref().ok_or(Error::NoGroup)
+    }
+
+    fn commit_runs(&self, records: &Records<K, V>, metadata: &str) -> Result<()> {
+        let group = self.group()?;
+        let commits = records.runs().iter().map(|run| {
+            self.check_committable(run)?;
+            Ok(run.commit(run.end_offset(), metadata))
+        });
+        self.coordinator.committed().commit(group, &commits.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// Whether offsets of a run can be committed: the consumer reads its partition, and it is still there.
+    fn check_committable(&self, run: &PartitionRun) -> Result<()> {
+        match self.subscription.find(run.topic_id(), run.partition()) {
+            Some(assigned) => assigned.log().check_readable(),
+            None => Err(not_assigned(run.topic(), run.partition())),
+        }
+    }
+
+    /// With auto-commit: takes note of what a poll returns.
+    pub(super) fn note_polled(&mut self, runs: &[PartitionRun]) {
+        if let Some(polled) = &mut self.polled {
+            polled.extend(runs.iter().map(|run| run.commit(run.end_offset(), "")));
+        }
+    }
+
+    /// With auto-commit: commits what earlier polls returned, but for topics that were deleted since. After
+    /// an error it stays to be committed.
+    pub(super) fn commit_polled(&mut self) -> Result<()> {
+        let Some(polled) = self.polled.as_ref().filter(|polled| !polled.is_empty()) else { return Ok(()) };
+        let mut commits = Vec::with_capacity(polled.len());
+        for commit in polled {
+            let found = self.subscription.find(commit.topic_id, commit.partition);
+            match found.map(|assigned| assigned.log().check_readable()) {
+                Some(Ok(())) => commits.push(commit.clone()),
+                Some(Err(Error::TopicDeleted { .. })) | None => {}
+                Some(Err(error)) => return Err(error),
+            }
+        }
+        self.coordinator.committed().commit(self.group()?, &commits)?;
+        self.polled = Some(Vec::new());
+        Ok(())
+    }
+}

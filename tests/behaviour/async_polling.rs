@@ -1,0 +1,251 @@
+//! Polling as a future and as a stream, on a runtime of fifteen lines: each record arrives once, whatever is
+//! dropped in between, and what ends a blocked poll ends an awaited one.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures_core::Stream;
+use ottla::{Broker, Consumer, Error, NextRecords, Raw, Records, RecordsStream, Result, TopicConfig};
+
+use crate::support::*;
+
+fn values(records: &Records<(), String>) -> Vec<String> {
+    polled(records).into_iter().map(str::to_owned).collect()
+}
+
+fn consumer(broker: &Broker) -> Consumer<(), String> {
+    broker.consumer().topic("t").build().expect("it exists")
+}
+
+fn with_records(broker: &Broker, count: usize) {
+    broker.create_topic("t", TopicConfig::new()).expect("a free name");
+    send_numbered(broker, "t", count);
+}
+
+async fn next(stream: &mut RecordsStream<'_, (), String>) -> Option<Result<Records<(), String>>> {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await
+}
+
+#[test]
+fn what_is_there_is_ready_at_once() {
+    on_both(|broker| {
+        with_records(broker, 3);
+        let mut consumer = consumer(broker);
+        let Poll::Ready(records) = once(|cx| Pin::new(&mut consumer.next_records()).poll(cx)) else {
+            panic!("it waits for records that are there");
+        };
+        assert_eq!(values(&records.expect("records")), numbered(0..3));
+    });
+}
+
+#[test]
+fn an_append_wakes_the_task() {
+    on_both(|broker| {
+        with_records(broker, 0);
+        let mut consumer = consumer(broker);
+        let task = watched("a task that waits for a record", move || {
+            block_on(async move { consumer.next_records().await.map(|records| values(&records)) })
+        });
+        let_it_sleep();
+        send_numbered(broker, "t", 1);
+        assert_eq!(task.wait().expect("a record"), numbered(0..1));
+    });
+}
+
+#[test]
+fn a_future_that_is_dropped_has_taken_nothing() {
+    on_both(|broker| {
+        with_records(broker, 0);
+        let mut consumer = consumer(broker);
+        {
+            let mut given_up = consumer.next_records();
+            assert!(once(|cx| Pin::new(&mut given_up).poll(cx)).is_pending());
+            assert!(once(|cx| Pin::new(&mut given_up).poll(cx)).is_pending());
+            send_numbered(broker, "t", 2);
+        }
+        assert_eq!(consumer.position("t", 0).expect("assigned"), 0);
+        let records = block_on(consumer.next_records()).expect("records");
+        assert_eq!(values(&records), numbered(0..2), "each once");
+        assert!(once(|cx| Pin::new(&mut consumer.next_records()).poll(cx)).is_pending());
+        assert!(consumer.poll(NOW).expect("no error").is_empty(), "and blocking polls go on as before");
+    });
+}
+
+#[test]
+fn every_record_arrives_once_though_futures_are_dropped_at_random() {
+    with_seeds(|rng| {
+        let broker = Broker::in_memory();
+        broker.create_topic("t", partitions(2)).expect("a free name");
+        let producer = broker.producer::<(), u32>("t").expect("it exists");
+        let mut consumer = broker.consumer::<(), u32>().topic("t").min_bytes(200).build().expect("in range");
+        let (mut sent, mut seen) = (0, Vec::new());
+        while seen.len() < 500 {
+            let mut future = consumer.next_records();
+            for _ in 0..rng.below(4) {
+                if let Poll::Ready(records) = once(|cx| Pin::new(&mut future).poll(cx)) {
+                    seen.extend(
+                        records.expect("records").iter().map(|record| record.value().expect("a number")),
+                    );
+                    break;
+                }
+                producer.record(sent).partition(rng.below(2) as u32).send().expect("sends");
+                sent += 1;
+            }
+        }
+        let rest = consumer.poll(NOW).expect("records");
+        seen.extend(rest.iter().map(|record| record.value().expect("a number")));
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..sent));
+    });
+}
+
+#[test]
+fn no_wake_up_of_a_task_is_lost_in_a_thousand_round_trips() {
+    on_both(|broker| {
+        for topic in ["ping", "pong"] {
+            broker.create_topic(topic, TopicConfig::new()).expect("a free name");
+        }
+        let play = |from: &str, to: &str, begins: bool| {
+            let mut received = broker.consumer::<(), u32>().topic(from).build().expect("it exists");
+            let answer = broker.producer::<(), u32>(to).expect("it exists");
+            watched("a task that answers", move || {
+                block_on(async move {
+                    if begins {
+                        answer.send((), 0).expect("sends");
+                    }
+                    for _ in 0..1_000 {
+                        let records = received.next_records().await.expect("a record");
+                        let number = records.iter().next().expect("a record").value().expect("a number");
+                        answer.send((), number + 1).expect("sends");
+                    }
+                });
+            })
+        };
+        let second = play("ping", "pong", false);
+        play("pong", "ping", true).wait();
+        second.wait();
+    });
+}
+
+#[test]
+fn a_wake_handle_ends_the_waiting_of_a_task() {
+    on_both(|broker| {
+        with_records(broker, 0);
+        let mut consumer = consumer(broker);
+        let wake_handle = consumer.wake_handle();
+        let task = watched("a woken task", move || {
+            block_on(async move { (consumer.next_records().await.map(drop), consumer) })
+        });
+        let_it_sleep();
+        wake_handle.wake();
+        let (outcome, mut consumer) = task.wait();
+        assert_fails!(outcome, Error::Woken);
+        send_numbered(broker, "t", 1);
+        assert_eq!(values(&block_on(consumer.next_records()).expect("a record")), numbered(0..1));
+    });
+}
+
+#[test]
+fn a_task_waits_for_a_minimum_however_long_it_takes() {
+    on_both(|broker| {
+        with_records(broker, 2);
+        let build = broker.consumer::<(), String>().topic("t").min_bytes(190);
+        let mut consumer = build.build().expect("in range");
+        let mut future = consumer.next_records();
+        for _ in 0..2 {
+            assert!(once(|cx| Pin::new(&mut future).poll(cx)).is_pending());
+            send_numbered(broker, "t", 1);
+        }
+        assert_eq!(block_on(future).expect("records").len(), 4);
+    });
+}
+
+#[test]
+fn a_closed_or_deleted_topic_ends_the_waiting_of_a_task() {
+    on_both(|broker| {
+        with_records(broker, 0);
+        broker.create_topic("u", TopicConfig::new()).expect("a free name");
+        let wait = |topic: &str| {
+            let mut consumer = reader(broker, topic);
+            watched("a task", move || block_on(consumer.next_records()).map(drop))
+        };
+        let (deleted, closed) = (wait("t"), wait("u"));
+        let_it_sleep();
+        broker.delete_topic("t").expect("it exists");
+        broker.close().expect("closes");
+        assert_fails!(deleted.wait(), Error::TopicDeleted { .. });
+        assert_fails!(closed.wait(), Error::Closed);
+    });
+}
+
+#[test]
+fn a_stream_yields_everything_and_ends_with_the_broker() {
+    on_both(|broker| {
+        with_records(broker, 3);
+        let mut consumer = consumer(broker);
+        let reading = watched("a task that reads a stream", move || {
+            block_on(async move {
+                let (mut seen, mut stream) = (Vec::new(), consumer.stream());
+                while let Some(records) = next(&mut stream).await {
+                    match records {
+                        Ok(records) => seen.extend(values(&records)),
+                        Err(Error::Closed) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                seen
+            })
+        });
+        let producer = broker.producer::<(), String>("t").expect("it exists");
+        let mut behind = self::consumer(broker);
+        behind.seek_to_end();
+        producer.send((), "value-3").expect("sends");
+        assert_eq!(behind.poll(FOREVER).expect("a record").len(), 1);
+        // What was sent before the end may come or not, but in order and once.
+        broker.close().expect("closes");
+        let seen = reading.wait();
+        assert_eq!(seen, numbered(0..seen.len()));
+    });
+}
+
+#[test]
+fn a_stream_can_be_dropped_and_begun_again() {
+    on_both(|broker| {
+        with_records(broker, 5);
+        let mut consumer =
+            broker.consumer::<(), String>().topic("t").max_records(2).build().expect("in range");
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let mut stream = consumer.stream();
+            let records = block_on(next(&mut stream)).expect("it has not ended").expect("records");
+            seen.extend(values(&records));
+        }
+        assert_eq!(seen, numbered(0..5));
+        assert!(once(|cx| Pin::new(&mut consumer.stream()).poll_next(cx)).is_pending());
+    });
+}
+
+#[test]
+fn awaiting_commits_what_was_returned_before() {
+    on_both(|broker| {
+        with_records(broker, 4);
+        let build = broker.consumer::<(), String>().topic("t").group("g").auto_commit(true).max_records(2);
+        let mut consumer = build.build().expect("nobody is in the group");
+        for before in [None, Some(2)] {
+            block_on(consumer.next_records()).expect("records");
+            assert_eq!(committed_at(&consumer, "t", 0), before);
+        }
+        assert!(once(|cx| Pin::new(&mut consumer.next_records()).poll(cx)).is_pending());
+        assert_eq!(committed_at(&consumer, "t", 0), Some(4), "though the future was dropped");
+    });
+}
+
+#[test]
+fn futures_and_streams_can_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<NextRecords<'_, Raw, String>>();
+    is_send::<RecordsStream<'_, Raw, String>>();
+    is_send::<Consumer<Raw, String>>();
+    is_send::<Records<Raw, String>>();
+}
