@@ -12,7 +12,7 @@ use crate::config::{Durability, TopicDefaults, checked_sync_interval};
 use crate::error::{Error, Result};
 use crate::group::{Commit, CommittedOffsets, Coordinator};
 use crate::ids::TopicPartition;
-use crate::log::FlushQueue;
+use crate::log::{FileReads, FlushQueue};
 use crate::storage::{self, DataDir, Storage};
 use crate::sync::{Arc, AtomicBool, Mutex};
 use crate::topic::Topic;
@@ -106,10 +106,12 @@ impl BrokerBuilder {
         let dir = &std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
         let data_dir = Arc::new(DataDir::own(Arc::clone(&self.storage), dir)?);
         let (flush, requests) = FlushQueue::new();
+        let reads = Arc::new(FileReads::default());
         let home = CatalogHome {
             data_dir: Arc::clone(&data_dir),
             clock: Arc::clone(&self.clock),
             flush: flush.clone(),
+            reads: Arc::clone(&reads),
         };
         let mut defaults = TopicDefaults::on_disk();
         defaults.durability = self.durability.unwrap_or(defaults.durability);
@@ -132,7 +134,7 @@ impl BrokerBuilder {
                 },
                 closed: AtomicBool::new(false),
                 closing: Mutex::default(),
-                disk: Some(Disk { data_dir, flush, flusher: Mutex::new(Some(flusher)) }),
+                disk: Some(Disk { data_dir, flush, reads, flusher: Mutex::new(Some(flusher)) }),
             }),
         })
     }

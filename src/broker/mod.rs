@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
 use crate::group::Coordinator;
-use crate::log::FlushQueue;
+use crate::log::{FileReads, FlushQueue};
 use crate::producer::{Producer, ProducerBuilder};
 use crate::record::codec::Codec;
 use crate::storage::DataDir;
@@ -68,6 +68,7 @@ struct Inner {
 struct Disk {
     data_dir: Arc<DataDir>,
     flush: FlushQueue,
+    reads: Arc<FileReads>,
     flusher: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -191,6 +192,7 @@ impl Disk {
             // If it panicked, it has said so on its way out; there is nothing left for it to do.
             drop(flusher.join());
         }
+        self.reads.stop();
         self.data_dir.release();
     }
 }

@@ -5,7 +5,7 @@ use super::records::PartitionRun;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
-use crate::log::{Cursor, PartitionLog, Portion, Run};
+use crate::log::{Cursor, Files, PartitionLog, Portion, Run};
 use crate::sync::Arc;
 use crate::topic::Topic;
 
@@ -27,13 +27,13 @@ impl Assigned {
 
     /// The next run. A paused partition has none, but says if it has ended.
     #[inline]
-    pub(super) fn fetch(&mut self, policy: OutOfRange) -> Result<Option<PartitionRun>> {
+    pub(super) fn fetch(&mut self, policy: OutOfRange, files: &Files) -> Result<Option<PartitionRun>> {
         if self.paused {
             return self.log.check_readable().map(|()| None);
         }
         loop {
             // A sender may push the earliest record out between the seek and the next fetch.
-            let (earliest, latest) = match self.log.fetch(&mut self.cursor) {
+            let (earliest, latest) = match self.log.fetch(&mut self.cursor, files) {
                 Ok(run) => {
                     self.at_beginning = false;
                     return Ok(run.map(|run| self.named(run)));

@@ -26,6 +26,7 @@ pub use wake::WakeHandle;
 
 use crate::error::{Error, Result};
 use crate::group::{Commit, Coordinator, Membership};
+use crate::log::Files;
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 use crate::sync::signal::{Signal, Sleep};
@@ -111,6 +112,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// [`commit`](Self::commit). No record is skipped: positions stay where they were, and records of other
     /// partitions come with the next poll.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records<K, V>> {
+        self.subscription.read_files(Files::Here);
         if timeout.is_zero() {
             return Ok(Records::new(self.look(None)?));
         }

@@ -1,8 +1,7 @@
 //! Polling as a future and as a stream, of any runtime: nothing here knows timers or threads.
 //!
 //! A look happens inside the future. Records of a topic in memory, and the newest of one on disk, are handed
-//! out as they lie in memory; what is only in a file is read there, by a `pread` on the executor's thread,
-//! and with auto-commit on disk the commit is a `pwrite` there.
+//! out as they lie in memory; what is only in a file is read by another thread, whose signal wakes the future.
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +12,9 @@ use futures_core::Stream;
 
 use super::{Consumer, FallingAsleep, Records};
 use crate::error::{Error, Result};
+use crate::log::Files;
 use crate::record::codec::Codec;
+use crate::sync::Arc;
 use crate::sync::signal::Sleep;
 
 impl<K: Codec, V: Codec> Consumer<K, V> {
@@ -22,8 +23,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// [`WakeHandle`](super::WakeHandle). It never resolves to none.
     ///
     /// It can be dropped at any time, by a timeout or a `select`: positions move only when it resolves, so
-    /// the next one begins with the same records. It uses no timer and starts no thread. Records that are
-    /// only in a file are read from it by the thread that runs the future.
+    /// the next one begins with the same records. It uses no timer and blocks no thread: records that are only
+    /// in a file are read by a thread of the broker, which starts when one is first needed.
     ///
     /// ```
     /// use ottla::{Broker, TopicConfig};
@@ -74,6 +75,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// One poll of a task. The order is that of a blocked poll: announce, look again, only then sleep.
     fn poll_task(&mut self, sleep: &mut Option<Sleep>, cx: &mut Context<'_>) -> Poll<Result<Records<K, V>>> {
         let min_bytes = self.subscription.limits().min_bytes;
+        self.subscription.read_files(Files::Elsewhere(Arc::clone(&self.signal)));
         loop {
             if let Some(asleep) = sleep {
                 ready!(asleep.poll(cx));

@@ -6,6 +6,7 @@ use super::policy::OutOfRange;
 use super::records::PartitionRun;
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
+use crate::log::Files;
 use crate::sync::Arc;
 use crate::sync::signal::Waiters;
 
@@ -17,6 +18,7 @@ pub(super) struct Subscription {
     first: usize,
     policy: OutOfRange,
     limits: Limits,
+    files: Files,
     /// Rises when partitions come or go.
     revision: u64,
 }
@@ -41,7 +43,7 @@ enum Room {
 
 impl Subscription {
     pub(super) fn new(partitions: Vec<Assigned>, policy: OutOfRange, limits: Limits) -> Self {
-        Self { partitions, first: 0, policy, limits, revision: 0 }
+        Self { partitions, first: 0, policy, limits, files: Files::Here, revision: 0 }
     }
 
     pub(super) fn add(&mut self, assigned: Assigned) {
@@ -60,6 +62,11 @@ impl Subscription {
 
     pub(super) fn is_empty(&self) -> bool {
         self.partitions.is_empty()
+    }
+
+    /// Where fetches read files from now on.
+    pub(super) fn read_files(&mut self, files: Files) {
+        self.files = files;
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -103,7 +110,7 @@ impl Subscription {
 
     fn fetch_from(&mut self, number: usize, min_bytes: Option<usize>, haul: &mut Haul) -> Result<Room> {
         let assigned = &mut self.partitions[number];
-        while let Some(mut run) = assigned.fetch(self.policy)? {
+        while let Some(mut run) = assigned.fetch(self.policy, &self.files)? {
             let portion = self.limits.portion(haul.taken);
             let is_cut = portion.is_some_and(|portion| assigned.cut(&mut run, &portion));
             if is_cut && run.records() == 0 {

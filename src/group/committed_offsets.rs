@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::log::{Cursor, PartitionLog};
+use crate::log::{Cursor, Files, PartitionLog};
 use crate::record::frame::{Frame, NewRecord};
 use crate::sync::{Arc, Mutex};
 
@@ -76,7 +76,7 @@ impl CommittedOffsets {
     pub(crate) fn open(log: Arc<PartitionLog>, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut groups: BTreeMap<String, BTreeMap<Place, CommittedOffset>> = BTreeMap::new();
         let mut cursor = Cursor::new(log.start_offset());
-        while let Some(run) = log.fetch(&mut cursor)? {
+        while let Some(run) = log.fetch(&mut cursor, &Files::Here)? {
             for frame in run.frames().filter(|frame| frame.is_record()) {
                 let (group, place, committed) = decode(frame).ok_or_else(|| unknown_record(&log, frame))?;
                 match committed {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::file_reads::FileReads;
 use super::flush::FlushQueue;
 use crate::clock::Clock;
 use crate::ids::TopicPartition;
@@ -32,4 +33,5 @@ pub(crate) struct LogPlace {
     pub(crate) dir: PathBuf,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) flush: FlushQueue,
+    pub(crate) reads: Arc<FileReads>,
 }

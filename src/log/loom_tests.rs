@@ -10,6 +10,7 @@ mod waiting;
 
 use std::time::Duration;
 
+use super::file_reads::Files;
 use super::identity::LogIdentity;
 use super::partition_log::PartitionLog;
 use super::reader::{Cursor, Run};
@@ -58,7 +59,7 @@ fn record(value: &[u8]) -> NewRecord<'_> {
 /// The numbers in the records at the cursor; empty at the end. Asserts that the offsets are the next ones.
 fn fetch(log: &PartitionLog, cursor: &mut Cursor) -> Result<Vec<u64>> {
     let first = cursor.offset();
-    Ok(log.fetch(cursor)?.map_or(Vec::new(), |run| numbers(&run, first)))
+    Ok(log.fetch(cursor, &Files::Here)?.map_or(Vec::new(), |run| numbers(&run, first)))
 }
 
 fn numbers(run: &Run, first: u64) -> Vec<u64> {

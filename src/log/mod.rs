@@ -11,6 +11,7 @@ mod chunk;
 mod chunk_supply;
 mod completion;
 mod disk_tail;
+mod file_reads;
 mod flush;
 mod health;
 mod identity;
@@ -28,6 +29,7 @@ mod trim;
 mod view;
 
 pub(crate) use append::Pending;
+pub(crate) use file_reads::{FileReads, Files};
 pub(crate) use flush::{FlushQueue, FlushRequest};
 pub(crate) use identity::{LogIdentity, LogPlace};
 pub(crate) use partition_log::{ExaminedLog, PartitionLog};

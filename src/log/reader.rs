@@ -5,9 +5,10 @@ use std::fmt;
 use std::ops::Range;
 
 use super::chunk::Chunk;
+use super::file_reads::{Files, Reading};
 use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
-use super::segment::Segment;
+use super::segment::{Block, Segment};
 use super::view::{Location, Pieces};
 use crate::error::{Error, Result};
 use crate::record::frame::{Frame, Frames};
@@ -33,7 +34,17 @@ enum Place {
     Segment {
         segment: Arc<Segment>,
         next: FrameStart,
+        /// The read from `next` on, if it was left to another thread.
+        reading: Option<Reading>,
     },
+}
+
+/// What reading from a segment has brought.
+enum Read {
+    Block(Block),
+    /// Nothing is left to be read from its file.
+    End,
+    UnderWay,
 }
 
 impl Cursor {
@@ -158,8 +169,8 @@ impl AsRef<[u8]> for SharedRun {
 
 impl PartitionLog {
     /// The records at the cursor, as many as lie together, and moves the cursor behind them. `None` at the
-    /// end of the log.
-    pub(crate) fn fetch(&self, cursor: &mut Cursor) -> Result<Option<Run>> {
+    /// end of the log, and while they are read elsewhere.
+    pub(crate) fn fetch(&self, cursor: &mut Cursor, files: &Files) -> Result<Option<Run>> {
         self.check_readable()?;
         if cursor.offset < self.trimmed() {
             // What it holds was deleted: the view says where the log begins.
@@ -181,21 +192,24 @@ impl PartitionLog {
                     let bytes = std::mem::replace(position, visible.bytes)..visible.bytes;
                     Run { chunk: TrackedArc::clone(chunk), bytes, end_offset, records }
                 }
-                Place::Segment { segment, next } => match segment.read(*next, segment.readable())? {
-                    Some(block) => {
-                        *next = block.next;
-                        run_from(block.chunk, cursor.offset)
-                    }
-                    None => {
-                        let location = self.view().read().after_segment(segment, next.position);
-                        let reread =
-                            matches!(&location, Location::Segment(next) if Arc::ptr_eq(next, segment));
-                        if !reread && !self.place(cursor, location)? {
-                            return Ok(None);
+                Place::Segment { segment, next, reading } => {
+                    match self.read(segment, *next, reading, files)? {
+                        Read::Block(block) => {
+                            *next = block.next;
+                            run_from(block.chunk, cursor.offset)
                         }
-                        continue;
+                        Read::UnderWay => return Ok(None),
+                        Read::End => {
+                            let location = self.view().read().after_segment(segment, next.position);
+                            let reread =
+                                matches!(&location, Location::Segment(next) if Arc::ptr_eq(next, segment));
+                            if !reread && !self.place(cursor, location)? {
+                                return Ok(None);
+                            }
+                            continue;
+                        }
                     }
-                },
+                }
                 Place::Unknown => {
                     let location = self.view().read().locate(cursor.offset);
                     if !self.place(cursor, location)? {
@@ -211,6 +225,34 @@ impl PartitionLog {
         }
     }
 
+    /// Reads from a segment, here or elsewhere.
+    fn read(
+        &self,
+        segment: &Arc<Segment>,
+        start: FrameStart,
+        reading: &mut Option<Reading>,
+        files: &Files,
+    ) -> Result<Read> {
+        let end = segment.readable();
+        let found = match (reading.as_ref().and_then(Reading::outcome), files, self.home()) {
+            (Some(outcome), ..) => {
+                *reading = None;
+                outcome?
+            }
+            (None, Files::Elsewhere(signal), Some(home)) if start.position < end => {
+                if reading.is_none() {
+                    *reading = Some(home.place.reads.begin(segment, start, end, signal)?);
+                }
+                return Ok(Read::UnderWay);
+            }
+            _ => {
+                *reading = None;
+                segment.read(start, end)?
+            }
+        };
+        Ok(found.map_or(Read::End, Read::Block))
+    }
+
     /// Puts the cursor where its offset is; whether there is such a place yet.
     fn place(&self, cursor: &mut Cursor, location: Location) -> Result<bool> {
         cursor.place = match location {
@@ -221,7 +263,7 @@ impl PartitionLog {
             Location::Segment(segment) => {
                 let known = segment.index().read().before_offset(cursor.offset);
                 let next = known.unwrap_or_else(|| segment.first_frame());
-                Place::Segment { segment, next }
+                Place::Segment { segment, next, reading: None }
             }
             Location::End => {
                 cursor.place = Place::Unknown;

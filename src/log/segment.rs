@@ -171,6 +171,10 @@ impl Segment {
         self.base_offset
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where its first frame begins, or will.
     pub(crate) fn first_frame(&self) -> FrameStart {
         FrameStart { offset: self.base_offset, position: SEGMENT_HEADER_BYTES }

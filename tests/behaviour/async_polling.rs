@@ -8,6 +8,7 @@ use std::task::Poll;
 use futures_core::Stream;
 use ottla::{Broker, Consumer, Error, NextRecords, Raw, Records, RecordsStream, Result, TopicConfig};
 
+use crate::faulty::{Faulty, Operation};
 use crate::support::*;
 
 fn values(records: &Records<(), String>) -> Vec<String> {
@@ -248,4 +249,76 @@ fn futures_and_streams_can_move_between_threads() {
     is_send::<RecordsStream<'_, Raw, String>>();
     is_send::<Consumer<Raw, String>>();
     is_send::<Records<Raw, String>>();
+}
+
+/// A topic of which the first records are only in files, and a broker that has it open anew.
+fn with_files(storage: &Faulty) -> Broker {
+    let (broker, _) = storage.broker(1);
+    send_numbered(&broker, "t", 500);
+    broker.close().expect("nothing went wrong");
+    storage.open_broker()
+}
+
+#[test]
+fn what_is_only_in_files_is_read_by_another_thread_than_the_one_that_awaits() {
+    let storage = Faulty::default();
+    let broker = with_files(&storage);
+    let mut consumer = consumer(&broker);
+    storage.forget_workers();
+    let task = watched("a task that reads files", move || {
+        let mut found = Vec::new();
+        block_on(async {
+            while found.len() < 500 {
+                found.extend(values(&consumer.next_records().await.expect("readable")));
+            }
+        });
+        (found, storage.was_used_by(std::thread::current().id()))
+    });
+    let (found, used) = task.wait();
+    assert_eq!(found, numbered(0..500));
+    assert!(!used, "the task's thread has used the storage");
+}
+
+#[test]
+fn reading_files_can_be_broken_off_and_mixed_with_blocking_polls_and_seeks() {
+    with_seeds(|rng| {
+        let storage = Faulty::default();
+        let broker = with_files(&storage);
+        let mut consumer = consumer(&broker);
+        let mut found = Vec::new();
+        while found.len() < 500 {
+            match rng.below(4) {
+                0 => drop(once(|cx| Pin::new(&mut consumer.next_records()).poll(cx)).map(|records| {
+                    found.extend(values(&records.expect("readable")));
+                })),
+                1 => found.extend(values(&consumer.poll(NOW).expect("readable"))),
+                2 => {
+                    // Away and back: a read that is under way belongs to neither place.
+                    consumer.seek("t", 0, 77).expect("assigned");
+                    drop(once(|cx| Pin::new(&mut consumer.next_records()).poll(cx)));
+                    consumer.seek("t", 0, found.len() as u64).expect("assigned");
+                }
+                _ => found.extend(values(&block_on(consumer.next_records()).expect("readable"))),
+            }
+        }
+        assert_eq!(found, numbered(0..500));
+    });
+}
+
+#[test]
+fn a_read_that_fails_is_told_and_can_be_repeated() {
+    let storage = Faulty::default();
+    let broker = with_files(&storage);
+    let mut consumer = consumer(&broker);
+    storage.refuse(Operation::Read, "t-0", std::io::ErrorKind::Other);
+    for _ in 0..2 {
+        assert_fails!(block_on(consumer.next_records()), Error::Io { .. });
+    }
+    storage.allow_all();
+    storage.refuse(Operation::PanicOnRead, "t-0", std::io::ErrorKind::Other);
+    assert_fails!(block_on(consumer.next_records()), Error::Io { .. });
+    storage.allow_all();
+    assert_eq!(values(&block_on(consumer.next_records()).expect("readable"))[0], "value-0");
+    broker.close().expect("nothing went wrong");
+    assert_fails!(block_on(consumer.next_records()), Error::Closed);
 }

@@ -22,8 +22,10 @@ pub(crate) enum Operation {
     Cut,
     Sync,
     Remove,
-    /// Panics when it is to write.
+    Read,
+    /// Panics when it is to write, or to read.
     PanicOnWrite,
+    PanicOnRead,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -47,7 +49,7 @@ struct State {
     held: bool,
     /// How many syncs of files have begun.
     syncs: usize,
-    /// Who has written, cut or synced.
+    /// Who has read, written or synced.
     workers: HashSet<ThreadId>,
     /// One write or creation of a file in so many is refused, at random; none if 0.
     refuse_one_in: usize,
@@ -99,7 +101,7 @@ impl Faulty {
         self.state().syncs
     }
 
-    /// Whether this thread has written, cut or synced.
+    /// Whether this thread has read, written or synced.
     pub(crate) fn was_used_by(&self, thread: ThreadId) -> bool {
         self.state().workers.contains(&thread)
     }
@@ -226,6 +228,11 @@ struct FaultyFile {
 
 impl StorageFile for FaultyFile {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        self.storage.check(Operation::Read, &self.path)?;
+        if self.storage.check(Operation::PanicOnRead, &self.path).is_err() {
+            panic!("the storage panics, as this test wants");
+        }
+        self.storage.state().workers.insert(thread::current().id());
         // Never all at once.
         let some = buf.len().min(10_000);
         self.file.read_at(&mut buf[..some], position)

@@ -9,14 +9,14 @@ const ORDERS: u64 = 10_000;
 
 /// What came out; the same on every runtime.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Summary {
-    pub orders: u64,
-    pub receipts: u64,
-    pub total: u64,
+pub(crate) struct Summary {
+    pub(crate) orders: u64,
+    pub(crate) receipts: u64,
+    pub(crate) total: u64,
 }
 
 /// Runs the three side by side until every order has its receipt.
-pub async fn run(broker: Broker) -> Result<Summary> {
+pub(crate) async fn run(broker: Broker) -> Result<Summary> {
     for topic in ["orders", "receipts"] {
         // A directory may hold an earlier run.
         if broker.list_topics().iter().any(|name| name == topic) {

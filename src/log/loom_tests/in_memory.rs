@@ -5,6 +5,7 @@ use loom::thread;
 use super::{FRAME_BYTES, append, append_wide, check, fetch, identity, numbers, read_from, settings};
 use crate::config::Durability;
 use crate::error::Error;
+use crate::log::Files;
 use crate::log::partition_log::PartitionLog;
 use crate::log::reader::Cursor;
 use crate::sync::Arc;
@@ -66,7 +67,7 @@ fn memory_is_used_again_only_when_nobody_reads_it() {
             move || (1..4).for_each(|number| append_wide(&log, number))
         });
         let mut cursor = Cursor::new(0);
-        match log.fetch(&mut cursor) {
+        match log.fetch(&mut cursor, &Files::Here) {
             Ok(run) => {
                 let run = run.expect("record 0 was appended");
                 let seen = numbers(&run, 0);
@@ -161,7 +162,7 @@ fn deleted_records_are_not_read_from_then_on() {
                 append_wide(&log, 2);
             }
         });
-        let held = log.fetch(&mut Cursor::new(0));
+        let held = log.fetch(&mut Cursor::new(0), &Files::Here);
         if let Err(error) = &held {
             assert!(matches!(error, Error::OffsetOutOfRange { earliest: 1, .. }));
         }
@@ -170,7 +171,7 @@ fn deleted_records_are_not_read_from_then_on() {
         if let Ok(Some(run)) = held {
             assert_eq!(numbers(&run, 0), [0]);
         }
-        assert!(log.fetch(&mut Cursor::new(0)).is_err());
+        assert!(log.fetch(&mut Cursor::new(0), &Files::Here).is_err());
         assert_eq!(read_from(&log, 1), [1, 2, 3]);
     });
 }

@@ -73,6 +73,7 @@ impl Watched {
             data_dir: Arc::new(DataDir::own(Arc::new(self.clone()), Path::new("/data")).expect("free")),
             dir,
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(0))),
+            reads: Arc::default(),
             flush,
         };
         if is_new {

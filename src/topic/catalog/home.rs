@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::catalog_file::{self, TopicEntry};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::log::{FlushQueue, LogIdentity, LogPlace, PartitionLog};
+use crate::log::{FileReads, FlushQueue, LogIdentity, LogPlace, PartitionLog};
 use crate::storage::{DataDir, ReplaceError, Storage, read_file, replace_file};
 use crate::sync::Arc;
 
@@ -16,6 +16,7 @@ pub(crate) struct CatalogHome {
     pub(crate) data_dir: Arc<DataDir>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) flush: FlushQueue,
+    pub(crate) reads: Arc<FileReads>,
 }
 
 /// The catalog file was not replaced, or it is not known whether it was.
@@ -83,6 +84,7 @@ impl CatalogHome {
                 dir,
                 clock: Arc::clone(&self.clock),
                 flush: self.flush.clone(),
+                reads: Arc::clone(&self.reads),
             };
             (identity, place)
         })

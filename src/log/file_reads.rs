@@ -1,0 +1,106 @@
+//! Reading from files on a thread of its own, for futures: they must not block the thread that runs them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Sender, unbounded};
+
+use super::offset_index::FrameStart;
+use super::segment::{Block, Segment};
+use crate::error::{Error, Result};
+use crate::sync::signal::Signal;
+use crate::sync::{Arc, Mutex};
+
+/// Where a fetch reads files.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Files {
+    /// On the thread that fetches; it waits.
+    #[default]
+    Here,
+    /// On another; the fetch finds nothing yet, and the signal is notified when it does.
+    Elsewhere(Arc<Signal>),
+}
+
+/// The thread that reads. It starts with the first request, and ends when the broker is closed, or nobody is
+/// left who could ask.
+#[derive(Debug, Default)]
+pub(crate) struct FileReads {
+    thread: Mutex<ReadThread>,
+}
+
+#[derive(Debug, Default)]
+enum ReadThread {
+    #[default]
+    NotStarted,
+    Runs(Sender<Request>, JoinHandle<()>),
+    Stopped,
+}
+
+/// A read that was asked for.
+#[derive(Debug)]
+pub(super) struct Reading {
+    outcome: Arc<Mutex<Option<Result<Option<Block>>>>>,
+}
+
+#[derive(Debug)]
+struct Request {
+    segment: Arc<Segment>,
+    start: FrameStart,
+    end: u64,
+    outcome: Arc<Mutex<Option<Result<Option<Block>>>>>,
+    signal: Arc<Signal>,
+}
+
+impl FileReads {
+    /// Asks for what [`Segment::read`] returns.
+    pub(super) fn begin(
+        &self,
+        segment: &Arc<Segment>,
+        start: FrameStart,
+        end: u64,
+        signal: &Arc<Signal>,
+    ) -> Result<Reading> {
+        let outcome = Arc::default();
+        let reading = Reading { outcome: Arc::clone(&outcome) };
+        let request =
+            Request { segment: Arc::clone(segment), start, end, outcome, signal: Arc::clone(signal) };
+        let mut thread = self.thread.lock();
+        if matches!(*thread, ReadThread::NotStarted) {
+            let (sender, requests) = unbounded::<Request>();
+            let run = move || requests.into_iter().for_each(Request::answer);
+            let started = thread::Builder::new().name("ottla-reader".to_owned()).spawn(run);
+            let handle = started.map_err(Error::io("start a thread to read", segment.path()))?;
+            *thread = ReadThread::Runs(sender, handle);
+        }
+        match &*thread {
+            ReadThread::Runs(sender, _) if sender.send(request).is_ok() => Ok(reading),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Ends the thread, and waits until it has.
+    pub(crate) fn stop(&self) {
+        let thread = std::mem::replace(&mut *self.thread.lock(), ReadThread::Stopped);
+        if let ReadThread::Runs(sender, handle) = thread {
+            drop(sender);
+            // It survives what panics in a read; there is nothing else to hear from it.
+            drop(handle.join());
+        }
+    }
+}
+
+impl Reading {
+    /// What was read; `None` while it is under way.
+    pub(super) fn outcome(&self) -> Option<Result<Option<Block>>> {
+        self.outcome.lock().take()
+    }
+}
+
+impl Request {
+    fn answer(self) {
+        let read = catch_unwind(AssertUnwindSafe(|| self.segment.read(self.start, self.end)));
+        let panicked = |_| Err(Error::io("read", self.segment.path())(std::io::Error::other("it panicked")));
+        *self.outcome.lock() = Some(read.unwrap_or_else(panicked));
+        self.signal.notify();
+    }
+}
