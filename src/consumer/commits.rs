@@ -130,6 +130,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 
     /// With auto-commit: takes note of what a poll returns.
+    #[inline]
     pub(super) fn note_polled(&mut self, runs: &[PartitionRun]) {
         if let Some(polled) = &mut self.polled {
             polled.extend(runs.iter().map(|run| run.commit(run.end_offset(), "")));
@@ -138,8 +139,19 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
 
     /// With auto-commit: commits what earlier polls returned, but for topics that were deleted since. After
     /// an error it stays to be committed.
+    #[inline]
     pub(super) fn commit_polled(&mut self) -> Result<()> {
-        let Some(polled) = self.polled.as_ref().filter(|polled| !polled.is_empty()) else { return Ok(()) };
+        match &self.polled {
+            Some(polled) if !polled.is_empty() => {
+                self.commit_positions(polled)?;
+                self.polled = Some(Vec::new());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn commit_positions(&self, polled: &[Commit]) -> Result<()> {
         let mut commits = Vec::with_capacity(polled.len());
         for commit in polled {
             let found = self.subscription.find(commit.topic_id, commit.partition);
@@ -149,8 +161,6 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
                 Some(Err(error)) => return Err(error),
             }
         }
-        self.coordinator.committed().commit(self.group()?, &commits)?;
-        self.polled = Some(Vec::new());
-        Ok(())
+        self.coordinator.committed().commit(self.group()?, &commits)
     }
 }

@@ -108,6 +108,7 @@ impl Subscription {
         Ok(haul.runs)
     }
 
+    #[inline]
     fn fetch_from(&mut self, number: usize, min_bytes: Option<usize>, haul: &mut Haul) -> Result<Room> {
         let assigned = &mut self.partitions[number];
         while let Some(mut run) = assigned.fetch(self.policy, &self.files)? {
