@@ -37,8 +37,8 @@ pub use broker::{
 pub use clock::{Clock, ManualClock, PreciseClock, SystemClock, Timestamp};
 pub use config::{Durability, TopicConfig};
 pub use consumer::{
-    Consumer, ConsumerBuilder, NextRecords, OutOfRange, OwnedRecord, Record, Records, RecordsIter,
-    RecordsStream, Start, WakeHandle,
+    CommitFuture, Consumer, ConsumerBuilder, NextRecords, OutOfRange, OwnedRecord, Record, Records,
+    RecordsIter, RecordsStream, Start, WakeHandle,
 };
 pub use error::{CodecError, DecodeError, Error, RecordPart, Result};
 pub use group::CommittedOffset;

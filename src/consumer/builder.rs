@@ -242,6 +242,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             coordinator: self.coordinator,
             group: self.group,
             polled: self.auto_commit.then(Vec::<Commit>::new),
+            committing: None,
             _membership: membership,
             codecs: PhantomData,
         })

@@ -1,5 +1,6 @@
 //! Committing: how a consumer says how far its group has come, by hand or with each poll.
 
+use super::commit_future::CommitFuture;
 use super::records::{PartitionRun, Record, Records};
 use super::{Consumer, not_assigned};
 use crate::error::{Error, Result};
@@ -54,9 +55,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn commit_through(&self, record: &Record<'_, K, V>) -> Result<()> {
-        let group = self.group()?;
-        self.check_committable(record.run())?;
-        self.coordinator.committed().commit(group, &[record.run().commit(record.offset() + 1, "")])
+        let commit = self.commit_of(record)?;
+        self.coordinator.committed().commit(self.group()?, &[commit])
     }
 
     /// Commits offsets of your own: for each partition the first one that the group has not processed.
@@ -105,20 +105,32 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// # Errors
     /// Those of [`commit`](Self::commit), with `auto_commit`. The consumer has ended all the same.
     pub fn close(mut self) -> Result<()> {
-        self.commit_polled()
+        let committed = self.commit_polled();
+        committed.and(self.committing.take().map_or(Ok(()), CommitFuture::wait))
     }
 
-    fn group(&self) -> Result<&str> {
+    pub(super) fn group(&self) -> Result<&str> {
         self.group.as_deref().ok_or(Error::NoGroup)
     }
 
     fn commit_runs(&self, records: &Records<K, V>, metadata: &str) -> Result<()> {
-        let group = self.group()?;
+        let commits = self.commits_of(records, metadata)?;
+        self.coordinator.committed().commit(self.group()?, &commits)
+    }
+
+    pub(super) fn commits_of(&self, records: &Records<K, V>, metadata: &str) -> Result<Vec<Commit>> {
+        self.group()?;
         let commits = records.runs().iter().map(|run| {
             self.check_committable(run)?;
             Ok(run.commit(run.end_offset(), metadata))
         });
-        self.coordinator.committed().commit(group, &commits.collect::<Result<Vec<_>>>()?)
+        commits.collect()
+    }
+
+    pub(super) fn commit_of(&self, record: &Record<'_, K, V>) -> Result<Commit> {
+        self.group()?;
+        self.check_committable(record.run())?;
+        Ok(record.run().commit(record.offset() + 1, ""))
     }
 
     /// Whether offsets of a run can be committed: the consumer reads its partition, and it is still there.
@@ -143,7 +155,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     pub(super) fn commit_polled(&mut self) -> Result<()> {
         match &self.polled {
             Some(polled) if !polled.is_empty() => {
-                self.commit_positions(polled)?;
+                let commits = self.commits_left(polled)?;
+                self.coordinator.committed().commit(self.group()?, &commits)?;
                 self.polled = Some(Vec::new());
                 Ok(())
             }
@@ -151,7 +164,26 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         }
     }
 
-    fn commit_positions(&self, polled: &[Commit]) -> Result<()> {
+    /// As [`commit_polled`](Self::commit_polled), without waiting: a later call tells if it failed.
+    pub(super) fn begin_commit_polled(&mut self) -> Result<()> {
+        if let Some(outcome) = self.committing.as_mut().and_then(CommitFuture::outcome) {
+            self.committing = None;
+            outcome?;
+        }
+        if let Some(polled) = self.polled.as_ref().filter(|polled| !polled.is_empty()) {
+            let commits = self.commits_left(polled)?;
+            let committing = self.begin_commit(Ok(commits));
+            // This consumer's task goes on meanwhile. It is told if the commit fails.
+            committing.count_now();
+            // An earlier one that is still under way does not fail alone.
+            self.committing = Some(committing);
+            self.polled = Some(Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Of these commits, those for topics that are still there.
+    fn commits_left(&self, polled: &[Commit]) -> Result<Vec<Commit>> {
         let mut commits = Vec::with_capacity(polled.len());
         for commit in polled {
             let found = self.subscription.find(commit.topic_id, commit.partition);
@@ -161,6 +193,6 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
                 Some(Err(error)) => return Err(error),
             }
         }
-        self.coordinator.committed().commit(self.group()?, &commits)
+        Ok(commits)
     }
 }

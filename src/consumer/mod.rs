@@ -3,6 +3,7 @@
 mod assigned;
 mod beginning;
 mod builder;
+mod commit_future;
 mod commits;
 mod following;
 mod limits;
@@ -19,6 +20,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 pub use builder::ConsumerBuilder;
+pub use commit_future::CommitFuture;
 pub use next_records::{NextRecords, RecordsStream};
 pub use policy::{OutOfRange, Start};
 pub use records::{OwnedRecord, Record, Records, RecordsIter};
@@ -93,6 +95,8 @@ pub struct Consumer<K, V> {
     group: Option<String>,
     /// With auto-commit: what the last poll returned, to be committed by the next one.
     polled: Option<Vec<Commit>>,
+    /// The last commit that a future of this consumer began by itself.
+    committing: Option<CommitFuture>,
     /// Keeps others out of the group; none for partitions assigned by hand.
     _membership: Option<Membership>,
     codecs: PhantomData<fn() -> (K, V)>,
@@ -177,7 +181,11 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         if self.signal.take_interruption() {
             return Err(Error::Woken);
         }
-        self.commit_polled()?;
+        if self.subscription.reads_here() {
+            self.commit_polled()?;
+        } else {
+            self.begin_commit_polled()?;
+        }
         self.follow()?;
         if self.subscription.is_empty() {
             self.coordinator.check_open()?;

@@ -1,7 +1,8 @@
 //! Polling as a future and as a stream, of any runtime: nothing here knows timers or threads.
 //!
-//! A look happens inside the future. Records of a topic in memory, and the newest of one on disk, are handed
-//! out as they lie in memory; what is only in a file is read by another thread, whose signal wakes the future.
+//! A look happens inside the future. Records of a topic in memory, and the newest of one on disk, are
+//! handed out as they lie in memory; what is only in a file is read by another thread, whose signal wakes
+//! the future.
 
 use std::fmt;
 use std::future::Future;
@@ -23,8 +24,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// [`WakeHandle`](super::WakeHandle). It never resolves to none.
     ///
     /// It can be dropped at any time, by a timeout or a `select`: positions move only when it resolves, so
-    /// the next one begins with the same records. It uses no timer and blocks no thread: records that are only
-    /// in a file are read by a thread of the broker, which starts when one is first needed.
+    /// the next one begins with the same records. It uses no timer and blocks no thread: records that are
+    /// only in a file are read by a thread of the broker, which starts when one is first needed.
     ///
     /// ```
     /// use ottla::{Broker, TopicConfig};

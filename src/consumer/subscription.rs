@@ -69,6 +69,11 @@ impl Subscription {
         self.files = files;
     }
 
+    /// Whether fetches may block.
+    pub(super) fn reads_here(&self) -> bool {
+        matches!(self.files, Files::Here)
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }

@@ -11,12 +11,13 @@
 //! Integers are big-endian here, as in the codecs. A null value removes the entry.
 
 use std::collections::BTreeMap;
+use std::task::{Context, Poll};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::log::{Cursor, Files, PartitionLog};
+use crate::log::{Cursor, Files, PartitionLog, Pending};
 use crate::record::frame::{Frame, NewRecord};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicU64, EventListener, Mutex, Ordering};
 
 const VERSION: u8 = 1;
 const GROUP_AT: usize = 1 + 8 + 4;
@@ -60,78 +61,160 @@ type Place = (u64, u32);
 /// The committed offsets of all groups.
 #[derive(Debug)]
 pub(crate) struct CommittedOffsets {
-    /// By group. Held while the log is appended to, so that both agree on which commit came last.
-    groups: Mutex<BTreeMap<String, BTreeMap<Place, CommittedOffset>>>,
-    /// `None` in memory.
-    log: Option<Arc<PartitionLog>>,
+    /// By group. Not held while the log is written: of two commits, the later one in the log counts,
+    /// whichever gets here first.
+    groups: Mutex<BTreeMap<String, BTreeMap<Place, Entry>>>,
+    log: Log,
     clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    committed: CommittedOffset,
+    version: Version,
+}
+
+/// The offset of a commit in the log of commits.
+type Version = u64;
+
+/// Where commits are written down.
+#[derive(Debug)]
+enum Log {
+    /// Nowhere; they are only counted.
+    Memory(AtomicU64),
+    Disk(Arc<PartitionLog>),
+}
+
+/// A commit on its way into the log.
+#[derive(Debug)]
+pub(crate) struct StagedCommit {
+    group: String,
+    commits: Vec<Commit>,
+    version: Version,
+    /// `None`: it is written.
+    pending: Option<Pending>,
+}
+
+impl StagedCommit {
+    /// How it went; `None` while that is open.
+    pub(crate) fn outcome(&self) -> Option<Result<()>> {
+        self.pending.as_ref().map_or(Some(Ok(())), |pending| pending.outcome(self.version))
+    }
+
+    /// Blocks until it is as durable as the internal topic.
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.pending.as_ref().map_or(Ok(()), |pending| pending.wait(self.version))
+    }
+
+    /// Ready when it is decided how it went.
+    pub(crate) fn poll(&self, listener: &mut Option<EventListener>, cx: &mut Context<'_>) -> Poll<()> {
+        self.pending.as_ref().map_or(Poll::Ready(()), |pending| pending.poll(listener, cx))
+    }
 }
 
 impl CommittedOffsets {
     pub(crate) fn in_memory(clock: Arc<dyn Clock>) -> Self {
-        Self { groups: Mutex::default(), log: None, clock }
+        Self { groups: Mutex::default(), log: Log::Memory(AtomicU64::new(0)), clock }
     }
 
     /// Reads back what `log` holds.
     pub(crate) fn open(log: Arc<PartitionLog>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let mut groups: BTreeMap<String, BTreeMap<Place, CommittedOffset>> = BTreeMap::new();
+        let mut groups: BTreeMap<String, BTreeMap<Place, Entry>> = BTreeMap::new();
         let mut cursor = Cursor::new(log.start_offset());
         while let Some(run) = log.fetch(&mut cursor, &Files::Here)? {
             for frame in run.frames().filter(|frame| frame.is_record()) {
                 let (group, place, committed) = decode(frame).ok_or_else(|| unknown_record(&log, frame))?;
+                let version = frame.offset();
                 match committed {
-                    Some(committed) => groups.entry(group).or_default().insert(place, committed),
+                    Some(committed) => {
+                        groups.entry(group).or_default().insert(place, Entry { committed, version })
+                    }
                     None => groups.entry(group).or_default().remove(&place),
                 };
             }
         }
-        Ok(Self { groups: Mutex::new(groups), log: Some(log), clock })
+        Ok(Self { groups: Mutex::new(groups), log: Log::Disk(log), clock })
     }
 
     /// Commits for a group, all or nothing; as durable as the internal topic when it returns.
     pub(crate) fn commit(&self, group: &str, commits: &[Commit]) -> Result<()> {
+        let entries = commits.iter().map(|commit| (group, commit.place(), Some(commit.committed())));
+        if let Some(version) = self.write(entries)? {
+            self.apply(group, commits, version);
+        }
+        Ok(())
+    }
+
+    /// Begins to commit, without waiting and without I/O. It counts when it is [applied](Self::apply_staged).
+    pub(crate) fn stage(&self, group: &str, commits: Vec<Commit>) -> Result<StagedCommit> {
+        let entries = commits.iter().map(|commit| (group, commit.place(), Some(commit.committed())));
+        let (version, pending) = match &self.log {
+            Log::Memory(count) => (count.fetch_add(1, Ordering::Relaxed), None),
+            Log::Disk(_) if commits.is_empty() => (0, None),
+            Log::Disk(log) => {
+                let enqueued = self.with_records(entries, |records| log.enqueue(records))?;
+                (enqueued.base_offset, enqueued.pending)
+            }
+        };
+        Ok(StagedCommit { group: group.to_owned(), commits, version, pending })
+    }
+
+    pub(crate) fn apply_staged(&self, staged: &StagedCommit) {
+        self.apply(&staged.group, &staged.commits, staged.version);
+    }
+
+    fn apply(&self, group: &str, commits: &[Commit], version: Version) {
         if commits.is_empty() {
-            return Ok(());
+            return;
         }
         let mut groups = self.groups.lock();
-        let entries = commits.iter().map(|commit| (group, commit.place(), Some(commit.committed())));
-        self.write(entries)?;
-        let offsets = groups.entry(group.to_owned()).or_default();
-        offsets.extend(commits.iter().map(|commit| (commit.place(), commit.committed())));
-        Ok(())
+        let entries = groups.entry(group.to_owned()).or_default();
+        for commit in commits {
+            let known = entries.get(&commit.place());
+            if known.is_none_or(|known| known.version <= version) {
+                entries.insert(commit.place(), Entry { committed: commit.committed(), version });
+            }
+        }
     }
 
     /// Makes all commits so far survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.log.as_ref().map_or(Ok(()), |log| log.sync())
+        match &self.log {
+            Log::Memory(_) => Ok(()),
+            Log::Disk(log) => log.sync(),
+        }
     }
 
     /// Forgets a topic that was deleted.
     pub(crate) fn forget_topic(&self, topic_id: u64) -> Result<()> {
+        let places: Vec<(String, Place)> = {
+            let groups = self.groups.lock();
+            let places = groups.iter().flat_map(|(group, entries)| {
+                let of_topic = entries.range((topic_id, 0)..=(topic_id, u32::MAX));
+                of_topic.map(|(&place, _)| (group.clone(), place))
+            });
+            places.collect()
+        };
+        self.write(places.iter().map(|(group, place)| (group.as_str(), *place, None)))?;
         let mut groups = self.groups.lock();
-        let places = groups.iter().flat_map(|(group, offsets)| {
-            let of_topic = offsets.range((topic_id, 0)..=(topic_id, u32::MAX));
-            of_topic.map(|(&place, _)| (group.as_str(), place, None))
-        });
-        self.write(places)?;
-        for offsets in groups.values_mut() {
-            offsets.retain(|&(topic, _), _| topic != topic_id);
+        for entries in groups.values_mut() {
+            entries.retain(|&(topic, _), _| topic != topic_id);
         }
-        groups.retain(|_, offsets| !offsets.is_empty());
+        groups.retain(|_, entries| !entries.is_empty());
         Ok(())
     }
 
     /// What a group has committed for one partition.
     pub(crate) fn get(&self, group: &str, topic_id: u64, partition: u32) -> Option<CommittedOffset> {
-        self.groups.lock().get(group)?.get(&(topic_id, partition)).cloned()
+        Some(self.groups.lock().get(group)?.get(&(topic_id, partition))?.committed.clone())
     }
 
     /// All that a group has committed.
     pub(crate) fn of_group(&self, group: &str) -> Vec<Commit> {
         let groups = self.groups.lock();
-        let offsets = groups.get(group).into_iter().flatten();
-        let commits = offsets.map(|(&(topic_id, partition), committed)| {
-            let CommittedOffset { offset, metadata } = committed.clone();
+        let entries = groups.get(group).into_iter().flatten();
+        let commits = entries.map(|(&(topic_id, partition), entry)| {
+            let CommittedOffset { offset, metadata } = entry.committed.clone();
             Commit { topic_id, partition, offset, metadata }
         });
         commits.collect()
@@ -142,12 +225,25 @@ impl CommittedOffsets {
         self.groups.lock().keys().cloned().collect()
     }
 
-    /// Appends entries to the log, as one batch.
+    /// Appends entries to the log, as one batch; the offset of the first one, if there is any.
     fn write<'a>(
         &self,
         entries: impl Iterator<Item = (&'a str, Place, Option<CommittedOffset>)>,
-    ) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
+    ) -> Result<Option<Version>> {
+        match &self.log {
+            Log::Memory(count) => Ok(Some(count.fetch_add(1, Ordering::Relaxed))),
+            Log::Disk(log) => self.with_records(entries, |records| {
+                if records.is_empty() { Ok(None) } else { log.append(records).map(Some) }
+            }),
+        }
+    }
+
+    /// Entries as records.
+    fn with_records<'a, R>(
+        &self,
+        entries: impl Iterator<Item = (&'a str, Place, Option<CommittedOffset>)>,
+        then: impl FnOnce(&[NewRecord<'_>]) -> R,
+    ) -> R {
         let encoded: Vec<(Vec<u8>, Option<Vec<u8>>)> = entries
             .map(|(group, place, committed)| (encode_key(group, place), committed.as_ref().map(encode_value)))
             .collect();
@@ -158,8 +254,7 @@ impl CommittedOffsets {
             headers: &[],
             timestamp,
         });
-        let records: Vec<NewRecord<'_>> = records.collect();
-        if records.is_empty() { Ok(()) } else { log.append(&records).map(drop) }
+        then(&records.collect::<Vec<_>>())
     }
 }
 

@@ -6,6 +6,7 @@ mod support;
 mod faulty;
 
 mod alteration;
+mod async_commits;
 mod async_polling;
 mod auto_commit;
 mod batches;
@@ -18,6 +19,7 @@ mod disk_log;
 mod faults;
 mod following;
 mod groups;
+mod growing;
 mod kafka_clients;
 mod kafka_properties;
 mod limits;

@@ -60,6 +60,8 @@ fn handles_and_records_go_where_they_are_documented_to_go_whatever_their_codecs(
     is_clone::<OwnedRecord>();
     is_shared::<Delivery>();
     is_static::<Delivery>();
+    is_shared::<CommitFuture>();
+    is_static::<CommitFuture>();
     is_shared::<SendFuture>();
     is_static::<SendFuture>();
     is_shared::<Headers<'_>>();

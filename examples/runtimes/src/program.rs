@@ -59,7 +59,7 @@ async fn till(broker: Broker) -> Result<()> {
             receipts.send_async(order.key()?, order.value()? + 1).await?;
             answered += 1;
         }
-        consumer.commit(&records)?;
+        consumer.commit_async(&records).await?;
     }
     Ok(())
 }

@@ -1,0 +1,139 @@
+//! Committing from asynchronous code: the commit is staged in memory, and written by a background thread.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::{Consumer, Record, Records};
+use crate::error::{Error, Result};
+use crate::group::{Commit, Coordinator, StagedCommit};
+use crate::record::codec::Codec;
+use crate::sync::{Arc, EventListener};
+
+impl<K: Codec, V: Codec> Consumer<K, V> {
+    /// Commits as [`commit`](Self::commit) does, without blocking: the future is ready when the commit is as
+    /// durable as the broker promises. The commit is on its way when the call returns; dropping the future
+    /// does not take it back.
+    ///
+    /// ```
+    /// use ottla::Broker;
+    ///
+    /// async fn print_one_poll(broker: &Broker) -> ottla::Result<()> {
+    ///     let mut consumer = broker.consumer::<String, u64>().topic("payments").group("printer").build()?;
+    ///     let records = consumer.next_records().await?;
+    ///     for record in &records {
+    ///         println!("{}", record.value()?);
+    ///     }
+    ///     consumer.commit_async(&records).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// From the future, as [`commit`](Self::commit); [`Error::TopicFull`] if 64 MiB of commits wait to be
+    /// written.
+    pub fn commit_async(&self, records: &Records<K, V>) -> CommitFuture {
+        self.begin_commit(self.commits_of(records, ""))
+    }
+
+    /// Commits as [`commit_through`](Self::commit_through) does, without blocking.
+    ///
+    /// # Errors
+    /// As [`commit_async`](Self::commit_async).
+    pub fn commit_through_async(&self, record: &Record<'_, K, V>) -> CommitFuture {
+        self.begin_commit(self.commit_of(record).map(|commit| vec![commit]))
+    }
+
+    pub(super) fn begin_commit(&self, commits: Result<Vec<Commit>>) -> CommitFuture {
+        let committed = self.coordinator.committed();
+        let staged = commits.and_then(|commits| committed.stage(self.group()?, commits));
+        CommitFuture { coordinator: Arc::clone(&self.coordinator), state: State::from(staged) }
+    }
+}
+
+/// A commit being written: see [`Consumer::commit_async`].
+#[must_use = "the future tells whether the commit was written: await it"]
+pub struct CommitFuture {
+    coordinator: Arc<Coordinator>,
+    state: State,
+}
+
+enum State {
+    Staged(StagedCommit, Option<EventListener>),
+    Failed(Error),
+    Finished,
+}
+
+impl From<Result<StagedCommit>> for State {
+    fn from(staged: Result<StagedCommit>) -> Self {
+        staged.map_or_else(Self::Failed, |staged| Self::Staged(staged, None))
+    }
+}
+
+impl CommitFuture {
+    /// Lets the commit count from now on, whoever waits for it.
+    pub(super) fn count_now(&self) {
+        if let State::Staged(staged, _) = &self.state
+            && !matches!(staged.outcome(), Some(Err(_)))
+        {
+            self.coordinator.committed().apply_staged(staged);
+        }
+    }
+
+    /// How it went, if that is decided.
+    pub(super) fn outcome(&mut self) -> Option<Result<()>> {
+        let outcome = match &self.state {
+            State::Staged(staged, _) => staged.outcome()?,
+            State::Failed(_) | State::Finished => Ok(()),
+        };
+        Some(self.finish(outcome))
+    }
+
+    /// Blocks until it is decided how it went.
+    pub(super) fn wait(mut self) -> Result<()> {
+        let outcome = match &self.state {
+            State::Staged(staged, _) => staged.wait(),
+            State::Failed(_) | State::Finished => Ok(()),
+        };
+        self.finish(outcome)
+    }
+
+    /// From now on a commit that was written counts.
+    fn finish(&mut self, outcome: Result<()>) -> Result<()> {
+        match std::mem::replace(&mut self.state, State::Finished) {
+            State::Failed(error) => return Err(error),
+            State::Staged(staged, _) if outcome.is_ok() => self.coordinator.committed().apply_staged(&staged),
+            _ => {}
+        }
+        outcome
+    }
+}
+
+impl Future for CommitFuture {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if let State::Staged(staged, listener) = &mut self.state {
+            ready!(staged.poll(listener, cx));
+        }
+        self.outcome().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for CommitFuture {
+    /// Nobody waits for a commit that is on its way: it counts from now on, and is as durable soon.
+    fn drop(&mut self) {
+        self.count_now();
+    }
+}
+
+impl fmt::Debug for CommitFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Staged(..) => "staged",
+            State::Failed(_) => "failed",
+            State::Finished => "finished",
+        };
+        f.debug_struct("CommitFuture").field("state", &state).finish_non_exhaustive()
+    }
+}
