@@ -11,6 +11,10 @@ use crate::sync::{Ordering, UnmodelledI64};
 /// use ottla::Timestamp;
 /// let moment = Timestamp::from_millis(1_593_093_960_000);
 /// assert_eq!(moment.as_millis(), 1_593_093_960_000);
+/// assert!(moment < Timestamp::now());
+///
+/// let from_std: Timestamp = std::time::UNIX_EPOCH.into();
+/// assert_eq!(from_std, Timestamp::from_millis(0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
@@ -54,14 +58,48 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where a broker reads the time. Replace it with [`BrokerBuilder::clock`](crate::BrokerBuilder::clock).
+/// Where a broker reads the time: for the timestamps of records, and of the files' headers. Replace it with
+/// [`BrokerBuilder::clock`](crate::BrokerBuilder::clock). Waiting, timeouts and `sync_interval` go by the
+/// system's monotonic clock, not by this one.
+///
+/// It is asked on the thread that sends, on several at once if several send, and also under the lock of a log
+/// that goes on in a new file: it must be quick, and must not use the broker. Time may go backwards.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::SystemTime;
+///
+/// use ottla::{Broker, Clock, Timestamp, TopicConfig};
+///
+/// /// The time of a simulation that runs an hour ahead.
+/// #[derive(Debug)]
+/// struct HourAhead;
+///
+/// impl Clock for HourAhead {
+///     fn now(&self) -> Timestamp {
+///         let now = Timestamp::from(SystemTime::now());
+///         Timestamp::from_millis(now.as_millis() + 3_600_000)
+///     }
+/// }
+///
+/// let broker = Broker::builder().clock(Arc::new(HourAhead)).open()?;
+/// broker.open_topic("orders", TopicConfig::new())?;
+/// let at = broker.producer::<u64, String>("orders")?.send(1, "two tickets")?;
+/// assert!(at.timestamp > Timestamp::now());
+/// # Ok::<(), ottla::Error>(())
+/// ```
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The current time.
     fn now(&self) -> Timestamp;
 }
 
 /// The wall clock, read cheaply: on Linux the kernel's coarse clock, which costs a tenth of
-/// [`SystemTime::now`] and stands still between two kernel ticks (1 to 10 ms, commonly 4).
+/// [`SystemTime::now`] and stands still between two kernel ticks (1 to 10 ms, commonly 4). The default.
+///
+/// ```
+/// use ottla::{Clock, SystemClock, Timestamp};
+/// assert!(SystemClock.now() > Timestamp::from_millis(1_593_093_960_000));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -81,6 +119,14 @@ impl Clock for SystemClock {
 
 /// The wall clock to the millisecond, for those who would rather pay some tens of nanoseconds a send
 /// than have timestamps up to a kernel tick old.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ottla::{Broker, PreciseClock};
+///
+/// let broker = Broker::builder().clock(Arc::new(PreciseClock)).open()?;
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PreciseClock;
 
@@ -99,6 +145,11 @@ impl Clock for PreciseClock {
 /// let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
 /// clock.advance(Duration::from_secs(2));
 /// assert_eq!(clock.now(), Timestamp::from_millis(3_000));
+/// clock.set(Timestamp::from_millis(500));
+///
+/// // The broker stamps records with it; the test keeps the other handle.
+/// let broker = ottla::Broker::builder().clock(clock.clone()).open()?;
+/// # Ok::<(), ottla::Error>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct ManualClock {

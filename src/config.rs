@@ -69,7 +69,27 @@ pub enum Durability {
 /// use ottla::{Broker, TopicConfig};
 ///
 /// let broker = Broker::in_memory();
-/// broker.create_topic("payments", TopicConfig::new().partitions(4).max_record_bytes(64 * 1024))?;
+/// let config = TopicConfig::new()
+///     .partitions(4)
+///     .max_record_bytes(64 * 1024)
+///     .max_batch_bytes(4 << 20)
+///     .memory_limit(64 << 20);
+/// broker.create_topic("payments", config)?;
+/// # Ok::<(), ottla::Error>(())
+/// ```
+///
+/// On disk:
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, Durability, TopicConfig};
+///
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// # let dir = dir.path();
+/// let broker = Broker::open(dir)?;
+/// broker.open_topic("payments", TopicConfig::new().durability(Durability::PowerLoss))?;
+/// let clicks = TopicConfig::new().segment_bytes(16 << 20).sync_interval(Duration::from_secs(1));
+/// broker.open_topic("clicks", clicks)?;
 /// # Ok::<(), ottla::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,14 +111,15 @@ impl TopicConfig {
     }
 
     /// Into how many partitions the topic is divided: 1 to 10,000. Default: 1 for a new topic, and
-    /// whatever it has for one that exists.
+    /// whatever it has for one that exists; [`increase_partitions`](crate::Broker::increase_partitions)
+    /// changes that.
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = Some(partitions);
         self
     }
 
-    /// What an acknowledged record survives. Default: the broker's.
+    /// What an acknowledged record survives. Default: the broker's, as it is when the topic is made.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
@@ -140,8 +161,9 @@ impl TopicConfig {
     }
 
     /// How long what [`Durability::ProcessCrash`] acknowledged may wait for a sync: 1 ms to 1 hour, in whole
-    /// milliseconds. Default: the broker's, which is 50 ms. A power loss takes at most what was sent in that
-    /// time and in the round of syncs that follows it. Of no effect at the other levels.
+    /// milliseconds. Default: the broker's when the topic is made, which is 50 ms. A power loss takes at most
+    /// what was sent in that time and in the round of syncs that follows it. Of no effect at the other
+    /// levels.
     #[must_use]
     pub fn sync_interval(mut self, interval: Duration) -> Self {
         self.sync_interval = Some(interval);

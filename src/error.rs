@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::ids::{RecordMetadata, TopicPartition};
 
 /// `std::result::Result` with this crate's [`Error`].
+///
+/// ```
+/// fn pay(broker: &ottla::Broker) -> ottla::Result<u64> {
+///     Ok(broker.producer::<String, u64>("payments")?.send("alice", 200)?.offset)
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything a call on Ottla can answer instead of what was asked.
@@ -21,6 +27,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///   [`UnsupportedFormat`](Error::UnsupportedFormat).
 ///
 /// Unless a variant says otherwise, nothing was done.
+///
+/// ```
+/// use ottla::{Broker, Error, Producer, TopicConfig};
+///
+/// /// Whether the payment was taken; if not, it is to be offered again later.
+/// fn pay(producer: &Producer<String, u64>, amount: u64) -> ottla::Result<bool> {
+///     match producer.send("alice", amount) {
+///         Ok(_) => Ok(true),
+///         Err(error) if error.is_retriable() => Ok(false), // the disk is full, or busy
+///         Err(error) => Err(error),
+///     }
+/// }
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// let producer = broker.producer::<String, u64>("payments")?;
+/// assert!(pay(&producer, 200)?);
+/// broker.delete_topic("payments")?;
+/// assert!(matches!(pay(&producer, 10), Err(Error::TopicDeleted { topic }) if topic == "payments"));
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -229,7 +256,8 @@ pub enum Error {
     },
 
     /// A call for several partitions failed after some of them had taken their records. Send only the
-    /// missing ones again: `appended` has `None` in their place.
+    /// missing ones again, if `source` lets you: `appended` has `None` in their place. (They may be there if
+    /// `source` is [`OutcomeUnknown`](Error::OutcomeUnknown).)
     #[error(
         "{} of {} records were appended before: {source}",
         appended.iter().flatten().count(),
@@ -255,7 +283,8 @@ pub enum Error {
     },
 
     /// More is enqueued for this partition and not yet acknowledged than may be: 64 MiB. Nothing was
-    /// enqueued; wait for a delivery and try again.
+    /// enqueued; wait for a delivery and try again. (`send` writes what is in its way itself, `send_async`
+    /// waits for room.)
     #[error("{partition} has {pending_bytes} bytes not acknowledged yet, and takes no more beyond {max}")]
     TopicFull {
         /// The partition.
@@ -277,8 +306,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A sync failed after the record was written: it may or may not be there after the next open, and no
-    /// consumer of this broker sees it. The partition takes no more records.
+    /// A sync failed after the record, or the commit, was written: it may or may not be there after the next
+    /// open, and no consumer of this broker sees it. The partition takes no more records.
     #[error("it is not known whether offset {offset} of {partition} is kept: {fault}")]
     OutcomeUnknown {
         /// The partition.
@@ -300,8 +329,9 @@ pub enum Error {
         topic: String,
     },
 
-    /// An earlier fault left the partition unable to take records; reading it still works. Opening the
-    /// broker again recovers what is on disk.
+    /// A fault, now or earlier, left the partition unable to take records; reading it still works. Opening
+    /// the broker again recovers what is on disk; a record whose own send was answered with this is then
+    /// there or not.
     #[error("{partition} takes no more records after a fault: {fault}")]
     PartitionFailed {
         /// The partition.
@@ -334,9 +364,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anything else being done: the disk was full, or the
-    /// system refused for the moment. Not so for [`PartlyAppended`](Error::PartlyAppended): the same call
-    /// would append some records again.
+    /// Whether the same call may succeed later without anything else being done: the disk was full, too much
+    /// was on its way, or the system refused for the moment. Not so for
+    /// [`PartlyAppended`](Error::PartlyAppended): the same call would append some records again.
+    ///
+    /// ```
+    /// use ottla::Error;
+    /// assert!(!Error::Closed.is_retriable());
+    /// ```
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         matches!(self, Self::StorageFull { .. } | Self::TopicFull { .. } | Self::Io { .. })
@@ -377,7 +412,12 @@ impl Error {
     }
 }
 
-/// The part of a record that a [`Codec`](crate::Codec) works on.
+/// The part of a record that a [`Codec`](crate::Codec) works on. Shown as `key` or `value`.
+///
+/// ```
+/// use ottla::RecordPart;
+/// assert_eq!((RecordPart::Key.to_string(), RecordPart::Value.to_string()), ("key".into(), "value".into()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordPart {
     /// The key.
@@ -401,6 +441,9 @@ impl std::fmt::Display for RecordPart {
 /// use ottla::CodecError;
 /// let error = CodecError::new("a payment needs a positive amount");
 /// assert_eq!(error.to_string(), "a payment needs a positive amount");
+///
+/// let from_std = "12a".parse::<u32>().map_err(CodecError::new);
+/// assert!(from_std.is_err());
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -419,7 +462,25 @@ impl CodecError {
     }
 }
 
-/// A key or value that its codec cannot read. Polling goes on: skip the record, or use its bytes.
+/// A key or value that its codec cannot read. Polling goes on: skip the record, or use its bytes. `?` makes
+/// an [`Error::Decode`] of it.
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, DecodeError, RecordPart, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// broker.producer::<String, String>("payments")?.send("alice", "two hundred")?;
+///
+/// let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+/// let records = consumer.poll(Duration::ZERO)?;
+/// let record = records.iter().next().expect("one");
+/// let error: DecodeError = record.value().unwrap_err();
+/// assert_eq!((error.offset, error.part), (0, RecordPart::Value));
+/// assert_eq!(record.value_bytes(), Some(&b"two hundred"[..]));
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("the {part} of the record at offset {offset} of {partition} cannot be decoded: {source}")]
 #[non_exhaustive]

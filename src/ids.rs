@@ -16,6 +16,14 @@ pub(crate) const COMMITTED_OFFSETS_TOPIC: &str = "__consumer_offsets";
 const RESERVED: [&str; 3] = [COMMITTED_OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
 /// A partition of a topic, by name and number. Shown as `payments-0`.
+///
+/// ```
+/// use ottla::TopicPartition;
+///
+/// let partition = TopicPartition::new("payments", 0);
+/// assert_eq!((&*partition.topic, partition.partition), ("payments", 0));
+/// assert_eq!(partition.to_string(), "payments-0");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
     /// The topic's name.
@@ -38,6 +46,17 @@ impl fmt::Display for TopicPartition {
 }
 
 /// Where a record went.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use ottla::{Broker, ManualClock, Timestamp, TopicConfig};
+/// # let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+/// # let broker = Broker::builder().clock(clock).open()?;
+/// # broker.open_topic("payments", TopicConfig::new())?;
+/// let at = broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+/// assert_eq!((at.partition, at.offset, at.timestamp.as_millis()), (0, 0, 1_000));
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RecordMetadata {

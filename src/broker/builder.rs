@@ -21,11 +21,31 @@ use crate::topic::catalog::{Catalog, CatalogHome};
 /// A broker in the making: see [`Broker::builder`](crate::Broker::builder).
 ///
 /// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, Durability};
+///
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// # let dir = dir.path();
+/// let broker = Broker::builder()
+///     .data_dir(dir)
+///     .durability(Durability::ProcessCrash)
+///     .sync_interval(Duration::from_millis(10))
+///     .open()?;
+/// # broker.close()?;
+/// # Ok::<(), ottla::Error>(())
+/// ```
+///
+/// In a test, time and files can be the test's own:
+///
+/// ```
 /// use std::sync::Arc;
-/// use ottla::{Broker, ManualClock, Timestamp};
+/// use ottla::{Broker, ManualClock, Timestamp, TopicConfig, storage::MemoryStorage};
 ///
 /// let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
-/// let broker = Broker::builder().clock(clock).open()?;
+/// let broker = Broker::builder().clock(clock).data_dir("/data").storage(MemoryStorage::default()).open()?;
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// let at = broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+/// assert_eq!(at.timestamp.as_millis(), 1_000);
 /// # Ok::<(), ottla::Error>(())
 /// ```
 #[must_use = "a broker is opened by `open`"]
@@ -55,15 +75,18 @@ impl BrokerBuilder {
         self
     }
 
-    /// What acknowledged records survive, for topics that do not say otherwise, and what commits survive.
-    /// Default: [`Durability::ProcessCrash`] in a directory, [`Durability::Memory`] without.
+    /// What acknowledged records survive, for topics that are made and do not say otherwise, and what commits
+    /// survive. Topics that exist keep their level: [`alter_topic`](Broker::alter_topic) changes it.
+    /// Default: [`Durability::ProcessCrash`] in a directory, [`Durability::Memory`] without. With
+    /// [`Durability::Memory`] in a directory, commits are kept as with [`Durability::ProcessCrash`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
         self
     }
 
-    /// How long what [`Durability::ProcessCrash`] has acknowledged may stay unsynced, for topics that do not
-    /// say otherwise: 1 ms to 1 hour. Default: 50 ms. Of no effect without a directory.
+    /// How long what [`Durability::ProcessCrash`] has acknowledged may stay unsynced, for topics that are
+    /// made and do not say otherwise, and for commits: 1 ms to 1 hour, in whole milliseconds. Default: 50 ms.
+    /// Of no effect without a directory.
     pub fn sync_interval(mut self, interval: Duration) -> Self {
         self.sync_interval = Some(interval);
         self

@@ -11,6 +11,27 @@ use crate::log::PartitionLog;
 use crate::topic::Topic;
 
 /// Where [`Broker::reset_group`] puts a group, in every partition of a topic.
+///
+/// ```
+/// use ottla::{Broker, ResetTo, Timestamp, TopicConfig, TopicPartition};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("readings", TopicConfig::new())?;
+/// let sensor = broker.producer::<String, u32>("readings")?;
+/// for millis in [1_000, 2_000, 3_000] {
+///     sensor.record(21).key("cellar").timestamp(Timestamp::from_millis(millis)).send()?;
+/// }
+/// for (to, offset) in [
+///     (ResetTo::Earliest, 0),
+///     (ResetTo::Latest, 3),
+///     (ResetTo::Timestamp(Timestamp::from_millis(1_500)), 1),
+///     (ResetTo::Offset(2), 2),
+/// ] {
+///     let committed = broker.reset_group("alarm", "readings", to)?;
+///     assert_eq!(committed[&TopicPartition::new("readings", 0)].offset, offset);
+/// }
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResetTo {
@@ -27,6 +48,21 @@ pub enum ResetTo {
 impl Broker {
     /// How far a group has come: what it has committed, for every partition for which it has. Empty for a
     /// group that nobody knows.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig, TopicPartition};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// # broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// let mut ledger = broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+    /// let records = ledger.poll(Duration::ZERO)?;
+    /// ledger.commit(&records)?;
+    /// let committed = broker.committed_offsets("ledger");
+    /// assert_eq!(committed[&TopicPartition::new("payments", 0)].offset, 1);
+    /// assert!(broker.committed_offsets("nobody").is_empty());
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     #[must_use]
     pub fn committed_offsets(&self, group: &str) -> BTreeMap<TopicPartition, CommittedOffset> {
         let topics = self.inner.catalog.topics();
@@ -41,8 +77,8 @@ impl Broker {
     /// Commits other offsets for a group, in every partition of a topic: to process it again from a time, or
     /// to leave out what is there. Returns what is committed now. The group need not exist before.
     ///
-    /// It is refused while the group has a member, which would go on where it is. Consumers with partitions
-    /// assigned by hand are no members.
+    /// It is refused while the group has a member, which would go on where it is: drop or close its consumer
+    /// first. Consumers with partitions assigned by hand are no members.
     ///
     /// ```
     /// use ottla::{Broker, ResetTo, TopicConfig};
@@ -59,8 +95,10 @@ impl Broker {
     ///
     /// # Errors
     /// [`Error::GroupInUse`], [`Error::OffsetOutOfRange`], [`Error::TopicNotFound`],
-    /// [`Error::InvalidConfig`] for the group's name, [`Error::Corrupt`], [`Error::Io`],
-    /// [`Error::StorageFull`], [`Error::Closed`]. After an error nothing has changed.
+    /// [`Error::InvalidTopicName`], [`Error::InvalidConfig`] for the group's name, [`Error::Corrupt`],
+    /// [`Error::TopicDeleted`], [`Error::Closed`], and those of a commit: [`Error::Io`],
+    /// [`Error::StorageFull`], [`Error::PartitionFailed`], [`Error::OutcomeUnknown`]. After an error nothing
+    /// has changed, except that after the last one it is not known whether it will have at the next open.
     pub fn reset_group(
         &self,
         group: &str,

@@ -31,13 +31,14 @@ use crate::topic::catalog::Catalog;
 ///
 /// # In memory and on disk
 /// [`Broker::in_memory`] opens no file and starts no thread. [`Broker::open`] keeps topics in a directory,
-/// which one broker owns at a time; it starts one thread, which syncs files in the background. The
-/// interface is the same.
+/// which one broker owns at a time. It starts one thread, which writes what was enqueued and syncs files, and
+/// a second one when a future first has to read a file. The interface is the same.
 ///
 /// # Closing
 /// Producers and consumers keep the directory in use after the last `Broker` is dropped, and go on working.
 /// [`Broker::close`] ends it for all of them. Dropping everything without closing loses nothing that
-/// [`Durability`](crate::Durability) promises, and frees the directory.
+/// [`Durability`](crate::Durability) promises, and frees the directory; but nobody hears of a record that was
+/// enqueued, detached and could not be written.
 ///
 /// ```
 /// use ottla::{Broker, TopicConfig};
@@ -86,17 +87,45 @@ impl Broker {
     /// [`Error::Corrupt`] and [`Error::UnsupportedFormat`] if it holds what this version cannot read
     /// (those files are left as they are); [`Error::Io`], [`Error::StorageFull`].
     ///
-    /// What was found and mended is in [`Broker::recovery_report`].
+    /// Reads and verifies every record of every log before it returns. What was found and mended is in
+    /// [`Broker::recovery_report`].
+    ///
+    /// ```
+    /// use ottla::{Broker, Error, TopicConfig};
+    ///
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let dir = dir.path();
+    /// let broker = Broker::open(dir)?;
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// assert!(matches!(Broker::open(dir), Err(Error::DirectoryInUse { .. })));
+    /// broker.close()?;
+    ///
+    /// let broker = Broker::open(dir)?; // in the next run of the program
+    /// assert_eq!(broker.describe_topic("payments")?.partitions[0].end_offset, 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         Self::builder().data_dir(dir).open()
     }
 
-    /// A broker with settings of your own.
+    /// A broker with settings of your own: see [`BrokerBuilder`].
     pub fn builder() -> BrokerBuilder {
         BrokerBuilder::new()
     }
 
     /// What opening the directory found and mended. Empty in memory.
+    ///
+    /// ```
+    /// # use ottla::Broker;
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// let broker = Broker::open(dir.path())?;
+    /// if !broker.recovery_report().is_clean() {
+    ///     println!("found at opening: {:?}", broker.recovery_report());
+    /// }
+    /// # assert!(broker.recovery_report().is_clean());
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.inner.recovery_report
@@ -104,14 +133,28 @@ impl Broker {
 
     /// A producer for a topic, with codecs for key and value.
     ///
+    /// ```
+    /// # use ottla::{Broker, Error, TopicConfig};
+    /// let broker = Broker::in_memory();
+    /// let missing = broker.producer::<String, u64>("payments");
+    /// assert!(matches!(missing, Err(Error::TopicNotFound { .. })));
+    ///
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// let producer = broker.producer::<String, u64>("payments")?; // sends pairs of &str and u64
+    /// assert_eq!(producer.topic(), "payments");
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::TopicNotFound`], [`Error::Closed`].
+    /// [`Error::TopicNotFound`]; [`Error::InvalidTopicName`] for `__consumer_offsets`, which is not for
+    /// users; [`Error::TopicDeleted`], [`Error::Closed`].
     pub fn producer<K: Codec, V: Codec>(&self, topic: &str) -> Result<Producer<K, V>> {
         self.open_catalog()?;
         self.producer_builder(topic).build()
     }
 
-    /// Begins a producer for a topic, with settings beyond those that [`producer`](Self::producer) has.
+    /// Begins a producer for a topic, with settings beyond those that [`producer`](Self::producer) has: see
+    /// [`ProducerBuilder`].
     pub fn producer_builder<K: Codec, V: Codec>(&self, topic: &str) -> ProducerBuilder<K, V> {
         let Inner { catalog, clock, .. } = &*self.inner;
         ProducerBuilder::new(Arc::clone(catalog), Arc::clone(clock), topic)
@@ -152,18 +195,47 @@ impl Broker {
         self.producer_builder(topic).kafka_properties(properties)
     }
 
-    /// Begins a consumer, with codecs for key and value.
+    /// Begins a consumer, with codecs for key and value: see [`ConsumerBuilder`] for what it can be told.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// # broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+    /// assert_eq!(consumer.poll(Duration::from_millis(100))?.len(), 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn consumer<K: Codec, V: Codec>(&self) -> ConsumerBuilder<K, V> {
         ConsumerBuilder::new(Arc::clone(&self.inner.catalog), Arc::clone(&self.inner.coordinator))
     }
 
     /// Ends the broker for all its handles: they answer [`Error::Closed`] from now on, and sleeping polls
-    /// wake up with it. Everything sent is made to survive a power loss, the background thread is joined and
-    /// the directory is free when this returns. Closing again does nothing.
+    /// wake up with it. What was enqueued is written and every [`Delivery`](crate::Delivery) decided,
+    /// everything is made to survive a power loss, the background threads are joined and the directory is
+    /// free when this returns: it blocks for as long as the disk takes. Closing again does nothing.
+    ///
+    /// It commits nothing: close consumers with [`auto_commit`](ConsumerBuilder::auto_commit) before. Records
+    /// that were polled stay valid.
+    ///
+    /// ```
+    /// use ottla::{Broker, Error, TopicConfig};
+    ///
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// let producer = broker.producer::<String, u64>("payments")?;
+    /// let delivery = producer.enqueue("alice", 200)?;
+    /// broker.close()?;
+    /// assert_eq!(delivery.wait()?.offset, 0);
+    /// assert!(matches!(producer.send("bob", 50), Err(Error::Closed)));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// The first of what went wrong: [`Error::PartitionFailed`] if the disk refused a sync, now or earlier.
-    /// The broker is closed all the same.
+    /// The first of what went wrong; the broker is closed all the same. [`Error::PartitionFailed`] if the
+    /// disk refused a sync, now or earlier; [`Error::StorageFull`] or [`Error::Io`] if a record whose
+    /// delivery was detached could not be written.
     pub fn close(&self) -> Result<()> {
         // One who comes second waits: the directory is to be free when `close` returns.
         let _one_at_a_time = self.inner.closing.lock();

@@ -8,6 +8,20 @@ use crate::log::TornTail;
 use crate::topic::Topic;
 
 /// A topic's settings and partitions, from [`Broker::describe_topic`](crate::Broker::describe_topic).
+///
+/// ```
+/// use ottla::{Broker, Durability, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.create_topic("payments", TopicConfig::new().partitions(2))?;
+/// broker.producer::<String, u64>("payments")?.record(200).partition(1).send()?;
+///
+/// let payments = broker.describe_topic("payments")?;
+/// assert_eq!((payments.durability, payments.max_record_bytes), (Durability::Memory, 1 << 20));
+/// let records: u64 = payments.partitions.iter().map(|each| each.end_offset - each.start_offset).sum();
+/// assert_eq!(records, 1);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicDescription {
@@ -32,6 +46,17 @@ pub struct TopicDescription {
 }
 
 /// A partition, as part of a [`TopicDescription`].
+///
+/// ```
+/// # use ottla::{Broker, TopicConfig};
+/// # let broker = Broker::in_memory();
+/// # broker.create_topic("payments", TopicConfig::new())?;
+/// broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+/// broker.delete_records("payments", 0, 1)?;
+/// let partition = broker.describe_topic("payments")?.partitions[0];
+/// assert_eq!((partition.start_offset, partition.end_offset), (1, 2));
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionDescription {
@@ -70,6 +95,25 @@ impl TopicDescription {
 
 /// What opening a directory found and mended, from
 /// [`Broker::recovery_report`](crate::Broker::recovery_report).
+///
+/// A clean report does not say that nothing was lost: of what a power loss took whole records of, nothing is
+/// left to be found.
+///
+/// ```
+/// use ottla::Broker;
+///
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// let broker = Broker::open(dir.path())?;
+/// let report = broker.recovery_report();
+/// for tail in &report.torn_tails {
+///     println!("{}: cut {} bytes, goes on at {}", tail.partition, tail.bytes, tail.end_offset);
+/// }
+/// for commit in &report.lowered_commits {
+///     println!("group {} begins again at {} of {}", commit.group, commit.lowered_to, commit.partition);
+/// }
+/// assert!(report.is_clean());
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {
@@ -90,7 +134,28 @@ impl RecoveryReport {
     }
 }
 
-/// A committed offset beyond the end of its partition, which was lowered to that end.
+/// A committed offset beyond the end of its partition, which was lowered to that end: the records were lost
+/// in a power loss, or lived in memory.
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, Durability, TopicConfig};
+///
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// # let dir = dir.path();
+/// let broker = Broker::open(dir)?;
+/// broker.open_topic("alarms", TopicConfig::new().durability(Durability::Memory))?;
+/// broker.producer::<String, u64>("alarms")?.send("cellar", 41)?;
+/// let mut consumer = broker.consumer::<String, u64>().topic("alarms").group("siren").build()?;
+/// let records = consumer.poll(Duration::ZERO)?;
+/// consumer.commit(&records)?;
+/// broker.close()?;
+///
+/// let broker = Broker::open(dir)?; // the record is gone
+/// let lowered = &broker.recovery_report().lowered_commits[0];
+/// assert_eq!((&*lowered.group, lowered.committed, lowered.lowered_to), ("siren", 1, 0));
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoweredCommit {

@@ -10,6 +10,15 @@ use crate::topic::catalog::Deleted;
 impl Broker {
     /// Makes a topic that does not exist yet.
     ///
+    /// ```
+    /// # use ottla::{Broker, Error, TopicConfig};
+    /// let broker = Broker::in_memory();
+    /// broker.create_topic("payments", TopicConfig::new().partitions(4))?;
+    /// let again = broker.create_topic("payments", TopicConfig::new().partitions(4));
+    /// assert!(matches!(again, Err(Error::TopicExists { .. })));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::TopicExists`], [`Error::InvalidTopicName`], [`Error::InvalidConfig`], [`Error::Closed`];
     /// [`Error::Io`] and [`Error::StorageFull`], after which there is no such topic, unless taking it back
@@ -20,7 +29,18 @@ impl Broker {
         self.open_catalog()?.create(name, &config).map(drop)
     }
 
-    /// Makes a topic unless it exists. An existing one keeps its settings, whatever `config` says.
+    /// Makes a topic unless it exists. An existing one keeps its settings, whatever `config` says:
+    /// [`alter_topic`](Self::alter_topic) changes them.
+    ///
+    /// ```
+    /// # use ottla::{Broker, Error, TopicConfig};
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+    /// broker.open_topic("payments", TopicConfig::new())?; // it is there, with 4 partitions
+    /// let other = broker.open_topic("payments", TopicConfig::new().partitions(6));
+    /// assert!(matches!(other, Err(Error::PartitionCountMismatch { existing: 4, .. })));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::PartitionCountMismatch`] if it exists and `config` names another number of partitions; else
@@ -30,13 +50,22 @@ impl Broker {
         self.open_catalog()?.open_or_create(name, &config).map(drop)
     }
 
-    /// The names of all topics, in alphabetical order.
+    /// The names of all topics, in the order of their bytes.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig};
+    /// let broker = Broker::in_memory();
+    /// broker.create_topic("refunds", TopicConfig::new())?;
+    /// broker.create_topic("payments", TopicConfig::new())?;
+    /// assert_eq!(broker.list_topics(), ["payments", "refunds"]);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     #[must_use]
     pub fn list_topics(&self) -> Vec<String> {
         self.inner.catalog.topics().iter().map(|topic| topic.name().to_string()).collect()
     }
 
-    /// A topic's settings, and what its partitions hold now.
+    /// A topic's settings, and what its partitions hold now: see [`TopicDescription`].
     ///
     /// # Errors
     /// [`Error::TopicNotFound`]; [`Error::InvalidTopicName`] for `__consumer_offsets`, which is not for
@@ -47,7 +76,24 @@ impl Broker {
     }
 
     /// Deletes a topic and its records. Producers and consumers that hold it get [`Error::TopicDeleted`];
-    /// records that were polled stay valid.
+    /// records that were polled stay valid. What was enqueued and not acknowledged is not kept.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Error, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.create_topic("payments", TopicConfig::new())?;
+    /// let producer = broker.producer::<String, u64>("payments")?;
+    /// producer.send("alice", 200)?;
+    /// let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+    /// let records = consumer.poll(Duration::ZERO)?;
+    ///
+    /// broker.delete_topic("payments")?;
+    /// assert!(matches!(producer.send("bob", 50), Err(Error::TopicDeleted { .. })));
+    /// assert!(matches!(consumer.poll(Duration::ZERO), Err(Error::TopicDeleted { .. })));
+    /// assert_eq!(records.len(), 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::TopicNotFound`], [`Error::InvalidTopicName`], [`Error::Closed`]; [`Error::Io`] and

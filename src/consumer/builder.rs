@@ -76,7 +76,23 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         self.topics([topic])
     }
 
-    /// Reads all partitions of these topics.
+    /// Reads all partitions of these topics, also those that they get later.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// for topic in ["payments", "refunds"] {
+    ///     broker.open_topic(topic, TopicConfig::new())?;
+    ///     broker.producer::<String, u64>(topic)?.send("alice", 200)?;
+    /// }
+    /// let mut consumer = broker.consumer::<String, u64>().topics(["payments", "refunds"]).build()?;
+    /// let records = consumer.poll(Duration::ZERO)?;
+    /// let mut topics: Vec<&str> = records.iter().map(|record| record.topic()).collect();
+    /// topics.sort_unstable();
+    /// assert_eq!(topics, ["payments", "refunds"]);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics.extend(topics.into_iter().map(Into::into));
         self
@@ -84,7 +100,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
 
     /// Reads all topics whose names fulfil a predicate: those that are there, of which there may be none, and
     /// those that are made later. Call it again, or [`topic`](Self::topic) beside it, for more. For patterns,
-    /// use a closure with the crate `regex`; internal topics are never asked for.
+    /// use a closure with the crate `regex`; internal topics are never asked for. The predicate is called by
+    /// [`build`](Self::build) and, when topics or partitions came or went, by polls.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -113,19 +130,31 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// Remembers under this name how far it has come. A group whose consumer reads topics has one member at a
     /// time; consumers with partitions assigned by hand may share a name. A group needs no
     /// creation; its name has 1 to 249 bytes.
+    ///
+    /// ```
+    /// # use ottla::{Broker, Error, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// let ledger = broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+    /// let second = broker.consumer::<String, u64>().topic("payments").group("ledger").build();
+    /// assert!(matches!(second, Err(Error::GroupInUse { .. })));
+    /// drop(ledger); // leaves the group
+    /// broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
         self
     }
 
     /// Where to begin in partitions without a committed offset that are there when the consumer is built.
-    /// Default: [`Start::Earliest`].
+    /// Default: [`Start::Earliest`]. See [`Start`].
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// What to do when the position's records are gone. Default: [`OutOfRange::Error`].
+    /// What to do when the position's records are gone. Default: [`OutOfRange::Error`]. See [`OutOfRange`].
     pub fn on_out_of_range(mut self, policy: OutOfRange) -> Self {
         self.on_out_of_range = policy;
         self
@@ -182,17 +211,45 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// The most bytes in the log that the records of a poll take: 1 or more. A record that is larger comes
     /// alone. Default: a poll asks no further partition when it has 4 MiB, and divides nothing that lies
     /// together (up to 256 KiB, or one batch).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Raw, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("photos", TopicConfig::new())?;
+    /// let photo = vec![0; 60_000];
+    /// broker.producer::<(), Raw>("photos")?.send_batch((0..3).map(|_| ((), &*photo)))?;
+    /// let mut consumer = broker.consumer::<(), Raw>().topic("photos").max_bytes(150_000).build()?;
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 2);
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.limits.max_bytes = Some(bytes);
         self
     }
 
-    /// How many bytes in the log a poll waits for, over all partitions: 1 to `max_bytes`. It returns as soon
-    /// as they are there, or another limit is reached, and with what is there at its timeout. A poll that
-    /// does not wait, `poll(Duration::ZERO)`, returns what is there. Default: 1, any record.
+    /// How many bytes in the log a poll waits for, over all partitions: 1 to `max_bytes`, or to 4 MiB without
+    /// that. It returns as soon as they are there, or another limit is reached, and with what is there at its
+    /// timeout. A poll that does not wait, `poll(Duration::ZERO)`, returns what is there. Default: 1, any
+    /// record.
     ///
     /// In memory, a topic must be able to hold as much: see
     /// [`memory_limit`](crate::TopicConfig::memory_limit).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Raw, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("clicks", TopicConfig::new())?;
+    /// let clicks = broker.producer::<(), Raw>("clicks")?;
+    /// let mut consumer = broker.consumer::<(), Raw>().topic("clicks").min_bytes(1_000).build()?;
+    /// clicks.send((), &[0; 600])?;
+    /// let sending = std::thread::spawn(move || clicks.send((), &[0; 600]));
+    /// assert_eq!(consumer.poll(Duration::from_secs(60))?.len(), 2); // the first was not enough
+    /// # sending.join().expect("no panic")?;
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn min_bytes(mut self, bytes: usize) -> Self {
         self.limits.min_bytes = Some(bytes);
         self
@@ -201,11 +258,11 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// The consumer, at its first position in every partition.
     ///
     /// # Errors
-    /// [`Error::InvalidSubscription`] without topics and partitions, or with both;
-    /// [`Error::TopicNotFound`], [`Error::InvalidPartition`], [`Error::InvalidConfig`] for a limit or the
-    /// group's name, [`Error::NoGroup`] for `auto_commit` without one, [`Error::GroupInUse`],
-    /// [`Error::NoCommittedOffset`], [`Error::TopicDeleted`], [`Error::Closed`]; [`Error::Io`] or
-    /// [`Error::Corrupt`] when looking for a timestamp.
+    /// [`Error::InvalidSubscription`] without topics and partitions, or with both; [`Error::TopicNotFound`],
+    /// [`Error::InvalidTopicName`] for `__consumer_offsets`, [`Error::InvalidPartition`],
+    /// [`Error::InvalidConfig`] for a limit or the group's name, [`Error::NoGroup`] for `auto_commit` without
+    /// one, [`Error::GroupInUse`], [`Error::NoCommittedOffset`], [`Error::TopicDeleted`], [`Error::Closed`];
+    /// [`Error::Io`] or [`Error::Corrupt`] when looking for a timestamp.
     pub fn build(mut self) -> Result<Consumer<K, V>> {
         self.group.as_deref().map_or(Ok(()), check_group_name)?;
         self.limits.check()?;

@@ -30,13 +30,27 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// ```
     ///
     /// # Errors
-    /// From the future, as [`commit`](Self::commit); [`Error::TopicFull`] if 64 MiB of commits wait to be
-    /// written.
+    /// From the future, as [`commit`](Self::commit); [`Error::TopicFull`] if more than 64 MiB of commits wait
+    /// to be written.
     pub fn commit_async(&self, records: &Records<K, V>) -> CommitFuture {
         self.begin_commit(self.commits_of(records, ""))
     }
 
     /// Commits as [`commit_through`](Self::commit_through) does, without blocking.
+    ///
+    /// ```
+    /// use ottla::Broker;
+    ///
+    /// async fn print_one_by_one(broker: &Broker) -> ottla::Result<()> {
+    ///     let mut consumer = broker.consumer::<String, u64>().topic("payments").group("printer").build()?;
+    ///     let records = consumer.next_records().await?;
+    ///     for record in &records {
+    ///         println!("{}", record.value()?);
+    ///         consumer.commit_through_async(&record).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
     /// As [`commit_async`](Self::commit_async).
@@ -52,6 +66,25 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
 }
 
 /// A commit being written: see [`Consumer::commit_async`].
+///
+/// It is `'static` and `Send`, and borrows neither the consumer nor the records: read on while it is under
+/// way, and await it later. It counts when it has resolved, or at once when it is dropped.
+///
+/// ```
+/// use ottla::{Broker, CommitFuture};
+///
+/// async fn commit_behind(broker: &Broker) -> ottla::Result<()> {
+///     let mut consumer = broker.consumer::<String, u64>().topic("payments").group("printer").build()?;
+///     let mut under_way: Option<CommitFuture> = None;
+///     loop {
+///         let records = consumer.next_records().await?;
+///         // .. process them ..
+///         if let Some(earlier) = under_way.replace(consumer.commit_async(&records)) {
+///             earlier.await?;
+///         }
+///     }
+/// }
+/// ```
 #[must_use = "the future tells whether the commit was written: await it"]
 pub struct CommitFuture {
     coordinator: Arc<Coordinator>,

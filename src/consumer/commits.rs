@@ -16,9 +16,33 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// The latest commit counts, not the highest: committing records of an earlier poll moves the group back
     /// to them.
     ///
+    /// On disk it blocks for a write, and for a sync if the broker's level is
+    /// [`PowerLoss`](crate::Durability::PowerLoss); topics with a level of their own do not change that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ottla::{Broker, TopicConfig};
+    ///
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// let builder = || broker.consumer::<String, u64>().topic("payments").group("ledger");
+    ///
+    /// let mut consumer = builder().build()?;
+    /// let records = consumer.poll(Duration::ZERO)?;
+    /// let total: u64 = records.iter().filter_map(|record| record.value().ok()).sum();
+    /// consumer.commit(&records)?; // after the work is done
+    /// drop(consumer);
+    ///
+    /// assert_eq!((total, builder().build()?.position("payments", 0)?), (250, 2));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::NoGroup`], [`Error::NotAssigned`], [`Error::TopicDeleted`], [`Error::StorageFull`],
-    /// [`Error::Io`], [`Error::Closed`]. After an error nothing was committed.
+    /// [`Error::NoGroup`]; [`Error::NotAssigned`] for records of a partition that this consumer does not
+    /// read; [`Error::TopicDeleted`], [`Error::StorageFull`], [`Error::Io`], [`Error::PartitionFailed`],
+    /// [`Error::Closed`]. After an error nothing was committed. [`Error::OutcomeUnknown`] if a sync failed:
+    /// then whether it was is seen at the next open.
     pub fn commit(&self, records: &Records<K, V>) -> Result<()> {
         self.commit_runs(records, "")
     }
@@ -52,6 +76,21 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// Commits the position after one record: the next consumer of the group begins behind it in its
     /// partition. As with [`commit`](Self::commit), an earlier record moves the group back.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// # broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// # let mut consumer = broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+    /// for record in &consumer.poll(Duration::ZERO)? {
+    ///     consumer.commit_through(&record)?;
+    ///     let committed = consumer.committed("payments", 0)?.expect("just committed");
+    ///     assert_eq!(committed.offset, record.offset() + 1);
+    /// }
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn commit_through(&self, record: &Record<'_, K, V>) -> Result<()> {
@@ -76,7 +115,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     ///
     /// # Errors
     /// As [`commit`](Self::commit), and [`Error::OffsetOutOfRange`] for an offset beyond the end of its
-    /// partition, which would make the group miss what is yet to be sent.
+    /// partition, which would make the group miss what is yet to be sent. All are committed, or none.
     pub fn commit_offsets(&self, offsets: impl IntoIterator<Item = (TopicPartition, u64)>) -> Result<()> {
         let group = self.group()?;
         let commits = offsets.into_iter().map(|(TopicPartition { topic, partition }, offset)| {
@@ -88,7 +127,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         self.coordinator.committed().commit(group, &commits.collect::<Result<Vec<_>>>()?)
     }
 
-    /// What the group has committed for a partition of this consumer; `None` if nothing.
+    /// What the group has committed for a partition of this consumer; `None` if nothing. See
+    /// [`CommittedOffset`].
     ///
     /// # Errors
     /// [`Error::NoGroup`], [`Error::NotAssigned`].
@@ -101,6 +141,20 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// Ends the consumer: with [`auto_commit`](super::ConsumerBuilder::auto_commit) it commits what the last
     /// poll returned, and it leaves its group. Dropping a consumer does the same without the commit, so that
     /// records that a panic kept from being processed come again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// # broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// let builder = || broker.consumer::<String, u64>().topic("payments").group("ledger").auto_commit(true);
+    /// let mut consumer = builder().build()?;
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 2);
+    /// consumer.close()?;
+    /// assert_eq!(builder().build()?.position("payments", 0)?, 2);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`commit`](Self::commit), with `auto_commit`. The consumer has ended all the same.

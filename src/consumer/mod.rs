@@ -41,7 +41,8 @@ use subscription::{Subscription, not_assigned};
 /// [`Broker::consumer`](crate::Broker::consumer).
 ///
 /// A consumer can be moved to another thread, but only one can use it at a time: what reads takes `&mut
-/// self`.
+/// self`. To read on several threads, give each a consumer of its own, for partitions of its own
+/// ([`assign`](ConsumerBuilder::assign)). Dropping it leaves the group and commits nothing.
 ///
 /// # Position and commit
 /// The **position** of a partition is the next offset to be polled. It begins where the consumer's group
@@ -105,10 +106,29 @@ pub struct Consumer<K, V> {
 impl<K: Codec, V: Codec> Consumer<K, V> {
     /// The next records, from all partitions that have some. Returns at once if there are any; otherwise
     /// waits for an append, for up to `timeout`, and then returns none. `poll(Duration::ZERO)` never waits:
-    /// that it returns nothing means that this consumer has caught up. The builder's limits, beginning with
-    /// [`max_records`](ConsumerBuilder::max_records), say how much is returned at most and waited for.
+    /// that it returns nothing means that this consumer has caught up. `poll(Duration::MAX)` waits for as
+    /// long as it takes. The builder's limits, beginning with [`max_records`](ConsumerBuilder::max_records),
+    /// say how much is returned at most and waited for. Older records of a topic on disk are read from files
+    /// here, on this thread.
     ///
     /// Records whose key or value does not decode are returned too; see [`Record::value`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ottla::{Broker, TopicConfig};
+    ///
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("readings", TopicConfig::new())?;
+    /// let sensor = broker.producer::<String, u32>("readings")?;
+    /// let mut consumer = broker.consumer::<String, u32>().topic("readings").build()?;
+    ///
+    /// let sending = std::thread::spawn(move || sensor.send("cellar", 21));
+    /// let records = consumer.poll(Duration::from_secs(60))?; // woken by the send
+    /// assert_eq!(records.iter().next().expect("one was sent").value()?, 21);
+    /// assert!(consumer.poll(Duration::ZERO)?.is_empty());
+    /// # sending.join().expect("no panic")?;
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::OffsetOutOfRange`], [`Error::Corrupt`], [`Error::Io`], [`Error::TopicDeleted`],
@@ -199,7 +219,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         outcome
     }
 
-    /// What ends a poll of this consumer from another thread.
+    /// What ends a poll of this consumer from another thread: see [`WakeHandle`].
     #[must_use]
     pub fn wake_handle(&self) -> WakeHandle {
         WakeHandle::new(&self.signal)

@@ -39,14 +39,18 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// ```
     ///
     /// # Errors
-    /// It resolves to the errors of [`poll`](Self::poll).
+    /// It resolves to the errors of [`poll`](Self::poll); with auto-commit also to [`Error::TopicFull`], if
+    /// more than 64 MiB of commits wait to be written, and to that of a commit that an earlier one began.
     pub fn next_records(&mut self) -> NextRecords<'_, K, V> {
         NextRecords { consumer: self, sleep: None }
     }
 
     /// All records from here on, as a stream of what one [`next_records`](Self::next_records) after the other
-    /// resolves to. After [`Error::Closed`] it ends; after other errors it goes on, as polls do. Dropping the
-    /// stream loses nothing.
+    /// resolves to. After [`Error::Closed`] it ends; after other errors it goes on, as polls do: one that
+    /// stays, such as [`Error::TopicDeleted`] or [`Error::OffsetOutOfRange`], comes again at once, so leave
+    /// the loop on it. Dropping the stream loses nothing. The consumer is borrowed for as long as the stream
+    /// lives: to commit in between, use [`auto_commit`](super::ConsumerBuilder::auto_commit), or a loop over
+    /// [`next_records`](Self::next_records).
     ///
     /// ```
     /// use ottla::{Broker, TopicConfig};
@@ -97,7 +101,29 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 }
 
-/// The next records of a consumer: see [`Consumer::next_records`].
+/// The next records of a consumer, as a future: see [`Consumer::next_records`].
+///
+/// ```
+/// use ottla::{Broker, TopicConfig};
+/// # use std::future::Future;
+/// # fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// #     let mut future = std::pin::pin!(future);
+/// #     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+/// #     loop {
+/// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+/// #             return output;
+/// #         }
+/// #     }
+/// # }
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+/// let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+/// let next = consumer.next_records();
+/// assert_eq!(block_on(next)?.len(), 1); // or `next.await`
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct NextRecords<'a, K, V> {
     consumer: &'a mut Consumer<K, V>,
@@ -114,7 +140,21 @@ impl<K: Codec, V: Codec> Future for NextRecords<'_, K, V> {
     }
 }
 
-/// All records of a consumer from here on: see [`Consumer::stream`].
+/// All records of a consumer from here on, as a [`Stream`](futures_core::Stream): see [`Consumer::stream`].
+///
+/// ```
+/// use futures_core::Stream;
+/// use ottla::{Broker, Records, TopicConfig};
+///
+/// /// What takes a stream takes this one.
+/// fn run_on(_stream: impl Stream<Item = ottla::Result<Records<String, u64>>> + Unpin + Send) {}
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+/// run_on(consumer.stream());
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct RecordsStream<'a, K, V> {
     consumer: &'a mut Consumer<K, V>,

@@ -13,6 +13,15 @@ use crate::record::codec::Codec;
 
 impl<K: Codec, V: Codec> Consumer<K, V> {
     /// The partitions that this consumer reads.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig, TopicPartition};
+    /// # let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new().partitions(2))?;
+    /// let consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+    /// assert_eq!(consumer.assignment()[1], TopicPartition::new("payments", 1));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     #[must_use]
     pub fn assignment(&self) -> Vec<TopicPartition> {
         self.subscription.iter().map(Assigned::topic_partition).collect()
@@ -26,7 +35,21 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         Ok(self.subscription.get(topic, partition)?.position())
     }
 
-    /// Goes on from `offset` in one partition. Whether it is in range is seen by the next poll.
+    /// Goes on from `offset` in one partition. Whether it is in range is seen by the next poll. Commits
+    /// nothing.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+    /// consumer.seek("payments", 0, 1)?;
+    /// assert_eq!(consumer.position("payments", 0)?, 1);
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.iter().next().expect("bob's").key()?, "bob");
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotAssigned`].
@@ -37,6 +60,22 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
 
     /// Goes on from the first record of every partition: from the first that is there at the next poll, even
     /// if a sender pushes records out of a topic in memory until then.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// # broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// # let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 2);
+    /// consumer.seek_to_beginning();
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 2); // once more
+    /// consumer.seek_to_beginning();
+    /// consumer.seek_to_end();
+    /// assert_eq!((consumer.poll(Duration::ZERO)?.len(), consumer.lag()), (0, 0));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn seek_to_beginning(&mut self) {
         self.subscription.iter_mut().for_each(Assigned::seek_to_beginning);
     }
@@ -50,7 +89,26 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// end where there is none. In a partition whose timestamps do not rise, earlier ones may follow.
     ///
     /// To begin with what is sent from now on, use [`Timestamp::now`], which is the clock of the sends; a
-    /// [`SystemTime`](std::time::SystemTime) may be ahead of it by a few milliseconds.
+    /// [`SystemTime`](std::time::SystemTime) may be ahead of it by a few milliseconds. Blocks while it reads
+    /// files, if the records are only there.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Timestamp, TopicConfig, TopicPartition};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("readings", TopicConfig::new())?;
+    /// let sensor = broker.producer::<String, u32>("readings")?;
+    /// for millis in [1_000, 2_000, 3_000] {
+    ///     sensor.record(21).key("cellar").timestamp(Timestamp::from_millis(millis)).send()?;
+    /// }
+    /// let mut consumer = broker.consumer::<String, u32>().topic("readings").build()?;
+    /// consumer.seek_to_timestamp(Timestamp::from_millis(1_500))?;
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 2);
+    ///
+    /// let found = consumer.offsets_for_timestamp(Timestamp::from_millis(3_001))?;
+    /// assert_eq!(found[&TopicPartition::new("readings", 0)], None);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Io`] when reading the log fails, [`Error::Closed`],
@@ -64,7 +122,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 
     /// For every partition, the offset of the first record whose timestamp is `timestamp` or later; `None`
-    /// where there is none.
+    /// where there is none. Moves nothing.
     ///
     /// # Errors
     /// As [`seek_to_timestamp`](Self::seek_to_timestamp).
@@ -81,6 +139,17 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 
     /// The first offset that each partition holds.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig, TopicPartition};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// let consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+    /// let payments = TopicPartition::new("payments", 0);
+    /// assert_eq!((consumer.beginning_offsets()[&payments], consumer.end_offsets()[&payments]), (0, 2));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     #[must_use]
     pub fn beginning_offsets(&self) -> BTreeMap<TopicPartition, u64> {
         self.offsets(|assigned| assigned.log().start_offset())
@@ -93,6 +162,18 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 
     /// How many offsets are still to be polled, over all partitions.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// # broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// let mut consumer = broker.consumer::<String, u64>().topic("payments").max_records(1).build()?;
+    /// consumer.poll(Duration::ZERO)?;
+    /// assert_eq!(consumer.lag(), 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.subscription.iter().map(Assigned::lag).sum()
@@ -117,6 +198,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
     ///
     /// consumer.pause("payments", [0])?;
+    /// assert_eq!(consumer.paused()[0].to_string(), "payments-0");
     /// assert!(consumer.poll(Duration::ZERO)?.is_empty());
     /// consumer.resume("payments", [0])?;
     /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 1);

@@ -71,6 +71,29 @@ impl PartitionRun {
 
 /// The records of one poll. They are read where they lie in the log, and stay valid for as long as this
 /// value lives, whatever happens to the consumer, the topic or the broker; it can be sent to other threads.
+/// Keeping it keeps their memory.
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, Records, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+/// let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+///
+/// let records: Records<String, u64> = consumer.poll(Duration::ZERO)?;
+/// assert_eq!((records.len(), records.is_empty()), (2, false));
+/// let adding = std::thread::spawn(move || -> ottla::Result<u64> {
+///     let mut total = 0;
+///     for record in &records {
+///         total += record.value()?;
+///     }
+///     Ok(total)
+/// });
+/// assert_eq!(adding.join().expect("no panic")?, 250);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 pub struct Records<K, V> {
     runs: Vec<PartitionRun>,
     codecs: PhantomData<fn() -> (K, V)>,
@@ -85,7 +108,7 @@ impl<K: Codec, V: Codec> Records<K, V> {
         &self.runs
     }
 
-    /// How many records there are.
+    /// How many records there are. Looks at none of them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.runs.iter().map(PartitionRun::records).sum()
@@ -120,6 +143,19 @@ impl<K, V> fmt::Debug for Records<K, V> {
 }
 
 /// Iterates over [`Records`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # use ottla::{Broker, TopicConfig};
+/// # let broker = Broker::in_memory();
+/// # broker.open_topic("payments", TopicConfig::new())?;
+/// # broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+/// # let mut consumer = broker.consumer::<String, u64>().topic("payments").build()?;
+/// let records = consumer.poll(Duration::ZERO)?;
+/// let offsets: Vec<u64> = records.iter().map(|record| record.offset()).collect();
+/// assert_eq!(offsets, [0, 1]);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 pub struct RecordsIter<'a, K, V> {
     runs: std::slice::Iter<'a, PartitionRun>,
     current: Option<(&'a PartitionRun, Frames<'a>)>,
@@ -153,6 +189,31 @@ impl<K, V> fmt::Debug for RecordsIter<'_, K, V> {
 
 /// A record, where it lies in the log. Copying it copies a reference;
 /// [`to_owned_record`](Record::to_owned_record) copies the record.
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, Timestamp, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("readings", TopicConfig::new())?;
+/// let sensor = broker.producer::<String, u32>("readings")?;
+/// let moment = Timestamp::from_millis(1_593_093_960_000);
+/// sensor.record(21).key("cellar").header("unit", "°C").timestamp(moment).send()?;
+/// sensor.tombstone("attic").send()?;
+///
+/// let mut consumer = broker.consumer::<String, u32>().topic("readings").build()?;
+/// let records = consumer.poll(Duration::ZERO)?;
+/// let mut each = records.iter();
+/// let reading = each.next().expect("the first");
+/// assert_eq!((reading.topic(), reading.partition(), reading.offset()), ("readings", 0, 0));
+/// assert_eq!((reading.key()?, reading.value()?, reading.timestamp()), ("cellar", 21, moment));
+/// assert_eq!(reading.headers().get("unit").expect("it has one").value, Some("°C".as_bytes()));
+/// assert_eq!(reading.value_bytes(), Some(&21_u32.to_be_bytes()[..]));
+///
+/// let gone = each.next().expect("the second");
+/// assert!(gone.is_tombstone() && gone.value().is_err()); // read it as Option<u32> to get a None
+/// # Ok::<(), ottla::Error>(())
+/// ```
 pub struct Record<'a, K, V> {
     run: &'a PartitionRun,
     frame: Frame<'a>,
@@ -195,8 +256,29 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
         K::decode(self.frame.key()).map_err(|source| self.undecodable(RecordPart::Key, source))
     }
 
-    /// The value, decoded. Decoding happens here, not in the poll: a record that cannot be decoded stops
-    /// nothing.
+    /// The value, decoded. Decoding happens here, each time, and not in the poll: a record that cannot be
+    /// decoded stops nothing.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("readings", TopicConfig::new())?;
+    /// broker.producer::<String, String>("readings")?.send("cellar", "21 °C")?; // not what is read below
+    /// broker.producer::<String, u32>("readings")?.send("cellar", 22)?;
+    ///
+    /// let mut consumer = broker.consumer::<String, u32>().topic("readings").build()?;
+    /// let records = consumer.poll(Duration::ZERO)?;
+    /// let mut readings = Vec::new();
+    /// for record in &records {
+    ///     match record.value() {
+    ///         Ok(reading) => readings.push(reading),
+    ///         Err(error) => println!("left out: {error}"),
+    ///     }
+    /// }
+    /// assert_eq!(readings, [22]);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`key`](Self::key).
@@ -219,7 +301,7 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
         self.frame.value()
     }
 
-    /// Whether the value is null: the key is gone.
+    /// Whether the value is null, which says that the key is gone.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
         self.frame.value().is_none()
@@ -289,7 +371,27 @@ impl<K, V> fmt::Debug for Record<'_, K, V> {
     }
 }
 
-/// A record on its own. See [`Record::to_owned_record`] and [`Record::share`].
+/// A record on its own, with its bytes: from [`Record::to_owned_record`], which copies, or [`Record::share`],
+/// which does not.
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, OwnedRecord, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// broker.producer::<String, String>("payments")?.send("alice", "200 to bob")?;
+/// let mut consumer = broker.consumer::<String, String>().topic("payments").build()?;
+///
+/// let kept: Vec<OwnedRecord> =
+///     consumer.poll(Duration::ZERO)?.iter().map(|record| record.to_owned_record()).collect();
+/// assert_eq!(kept[0].value.as_deref(), Some(&b"200 to bob"[..]));
+///
+/// consumer.seek_to_beginning();
+/// let shared = consumer.poll(Duration::ZERO)?.iter().next().expect("one").share();
+/// assert_eq!(shared, kept[0]);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnedRecord {

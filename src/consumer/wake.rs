@@ -36,6 +36,7 @@ impl WakeHandle {
 
     /// Ends the poll under way with [`Error::Woken`]; if there is none, or if it returns records all the
     /// same, the next one. A wake ends one poll; several before that poll count as one. No position changes.
+    /// Never blocks; does nothing when the consumer is gone.
     pub fn wake(&self) {
         self.signal.interrupt();
     }

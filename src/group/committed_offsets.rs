@@ -25,8 +25,22 @@ const GROUP_AT: usize = 1 + 8 + 4;
 /// The longest metadata of a commit, in bytes; Kafka's `offset.metadata.max.bytes`.
 const MAX_METADATA_BYTES: usize = 4096;
 
-/// How far a group has come in one partition: see
-/// [`Consumer::commit_with_metadata`](crate::Consumer::commit_with_metadata).
+/// How far a group has come in one partition, from [`Consumer::committed`](crate::Consumer::committed) or
+/// [`Broker::committed_offsets`](crate::Broker::committed_offsets).
+///
+/// ```
+/// use ottla::{Broker, ResetTo, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+/// broker.reset_group("ledger", "payments", ResetTo::Latest)?;
+///
+/// let consumer = broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+/// let committed = consumer.committed("payments", 0)?.expect("the reset committed it");
+/// assert_eq!((committed.offset, &*committed.metadata), (1, ""));
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommittedOffset {

@@ -28,6 +28,31 @@ const SCAN_BYTES: u64 = 1 << 20;
 
 /// The end of a partition's log that was no whole record, because a process or machine died while writing
 /// it. It was never acknowledged; it was cut off when the broker was opened.
+///
+/// ```
+/// use std::path::Path;
+/// use ottla::storage::{MemoryStorage, OpenMode, Storage};
+/// use ottla::{Broker, TopicConfig};
+///
+/// let storage = MemoryStorage::default();
+/// let open = || Broker::builder().data_dir("/data").storage(storage.clone()).open();
+/// let broker = open()?;
+/// broker.create_topic("payments", TopicConfig::new())?;
+/// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+/// broker.close()?;
+///
+/// // As if the process had died when it had written the first bytes of a record:
+/// let log = Path::new("/data/payments-0/00000000000000000000.log");
+/// let file = storage.open(log, OpenMode::Existing).expect("it exists");
+/// let end = file.len().expect("in memory");
+/// file.write_at(&[1, 2, 3], end).expect("in memory");
+///
+/// let broker = open()?;
+/// let torn = &broker.recovery_report().torn_tails[0];
+/// assert_eq!((torn.path.as_path(), torn.position, torn.bytes, torn.end_offset), (log, end, 3, 1));
+/// assert!(torn.kept_in.is_some());
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TornTail {

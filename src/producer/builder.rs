@@ -49,7 +49,9 @@ impl<K: Codec, V: Codec> ProducerBuilder<K, V> {
     /// The producer.
     ///
     /// # Errors
-    /// [`Error::TopicNotFound`](crate::Error::TopicNotFound), [`Error::Closed`](crate::Error::Closed).
+    /// [`Error::TopicNotFound`](crate::Error::TopicNotFound),
+    /// [`Error::InvalidTopicName`](crate::Error::InvalidTopicName) for `__consumer_offsets`,
+    /// [`Error::TopicDeleted`](crate::Error::TopicDeleted), [`Error::Closed`](crate::Error::Closed).
     pub fn build(self) -> Result<Producer<K, V>> {
         let Self { catalog, clock, topic, partitioner, codecs } = self;
         let topic = catalog.user_topic(&topic)?;

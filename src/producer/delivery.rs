@@ -19,7 +19,8 @@ use crate::sync::EventListener;
 /// visible to consumers from then on. [`wait`](Self::wait) for that, `.await` it on any runtime, or
 /// [`detach`](Self::detach) it; dropping is detaching. None of them takes the record back.
 ///
-/// Deliveries of one partition are decided in the order in which they were enqueued. When the broker is
+/// It is `'static` and `Send`, and keeps neither the broker nor its directory in use. Deliveries of one
+/// partition are decided in the order in which they were enqueued. When the broker is
 /// [closed](crate::Broker::close), it first writes and syncs what is on its way, and decides every delivery.
 ///
 /// ```
@@ -59,15 +60,16 @@ impl Delivery {
     ///
     /// # Errors
     /// [`StorageFull`](crate::Error::StorageFull), [`Io`](crate::Error::Io),
-    /// [`PartitionFailed`](crate::Error::PartitionFailed), [`TopicDeleted`](crate::Error::TopicDeleted): the
-    /// record is not in the log. [`OutcomeUnknown`](crate::Error::OutcomeUnknown): a sync failed.
+    /// [`PartitionFailed`](crate::Error::PartitionFailed), [`TopicDeleted`](crate::Error::TopicDeleted): no
+    /// consumer sees the record. [`OutcomeUnknown`](crate::Error::OutcomeUnknown): a sync failed; whether the
+    /// record is in the log is seen at the next open.
     pub fn wait(self) -> Result<RecordMetadata> {
         self.pending.as_ref().map_or(Ok(()), |pending| pending.wait(self.metadata.offset))?;
         Ok(self.metadata)
     }
 
     /// Blocks until the record is acknowledged, for at most `timeout`; `None` if that was not long enough.
-    /// Ask again as often as you like.
+    /// Ask again as often as you like. It leaves the writing to the background thread.
     ///
     /// # Errors
     /// Inside the `Option`, as [`wait`](Self::wait).
@@ -95,7 +97,7 @@ impl Delivery {
         self.outcome()
     }
 
-    /// Whether it is decided: then `wait` and `.await` return at once.
+    /// Whether it is decided, well or badly: then `wait` and `.await` return at once. Never blocks.
     #[must_use]
     pub fn is_decided(&self) -> bool {
         self.outcome().is_some()
@@ -104,6 +106,17 @@ impl Delivery {
     /// Goes on without the acknowledgement. The record is kept, and becomes visible, all the same; if it
     /// cannot be written, the next [`Producer::flush`](crate::Producer::flush) says so, or
     /// [`Broker::close`](crate::Broker::close).
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("readings", TopicConfig::new())?;
+    /// let sensor = broker.producer::<String, u32>("readings")?;
+    /// sensor.enqueue("cellar", 21)?.detach();
+    /// sensor.flush()?;
+    /// # assert_eq!(broker.describe_topic("readings")?.partitions[0].end_offset, 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn detach(self) {}
 
     fn outcome(&self) -> Option<Result<RecordMetadata>> {

@@ -16,8 +16,10 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     ///
     /// # Errors
     /// [`Error::Encode`](crate::Error::Encode), [`Error::RecordTooLarge`](crate::Error::RecordTooLarge),
-    /// [`Error::TopicFull`](crate::Error::TopicFull) if 64 MiB of the partition wait to be acknowledged,
-    /// [`Error::Closed`](crate::Error::Closed), [`Error::TopicDeleted`](crate::Error::TopicDeleted),
+    /// [`Error::InvalidPartition`](crate::Error::InvalidPartition) if a partitioner of your own chose one
+    /// that does not exist, [`Error::TopicFull`](crate::Error::TopicFull) if more than 64 MiB of the
+    /// partition wait to be acknowledged, [`Error::Closed`](crate::Error::Closed),
+    /// [`Error::TopicDeleted`](crate::Error::TopicDeleted),
     /// [`Error::PartitionFailed`](crate::Error::PartitionFailed). After an error the record is not enqueued.
     ///
     /// ```
@@ -42,6 +44,7 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     ///
     /// The future is `'static` and `Send`, and neither it nor this call writes or syncs: that is a background
     /// thread's. The record is on its way when the call returns; dropping the future does not take it back.
+    /// Only where the partition is full is the record copied, and sent when the future is awaited.
     ///
     /// # Errors
     /// From the future, as [`send`](Self::send).

@@ -70,13 +70,26 @@ impl<K: Codec, V: Codec> Producer<K, V> {
         self.topic.name()
     }
 
-    /// Sends one record and says where it went.
+    /// Sends one record and says where it went. In memory it waits for nothing; on disk it blocks for a
+    /// write, and at [`PowerLoss`](crate::Durability::PowerLoss) for a sync, which many senders share.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+    /// let producer = broker.producer::<String, u64>("payments")?;
+    /// let first = producer.send("alice", 200)?;
+    /// let second = producer.send("alice", 10)?;
+    /// assert_eq!((second.partition, second.offset), (first.partition, first.offset + 1));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Encode`], [`Error::InvalidPartition`] if a partitioner of your own chose one that does not
     /// exist, [`Error::RecordTooLarge`], [`Error::StorageFull`], [`Error::Io`],
-    /// [`Error::Closed`], [`Error::TopicDeleted`], [`Error::PartitionFailed`]. After an error the record is
-    /// not in the log.
+    /// [`Error::Closed`], [`Error::TopicDeleted`], [`Error::PartitionFailed`]: no consumer sees the record.
+    /// [`Error::OutcomeUnknown`], at [`PowerLoss`](crate::Durability::PowerLoss), if a sync failed: then
+    /// whether it is in the log is seen at the next open.
     #[inline]
     pub fn send(&self, key: K::Input<'_>, value: V::Input<'_>) -> Result<RecordMetadata> {
         let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
@@ -96,8 +109,8 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     ///
     /// # Errors
     /// As [`send`](Self::send) and [`RecordBuilder::send`], and [`Error::BatchTooLarge`]; then no record is
-    /// in the log. If a partition fails after another has taken its records, [`Error::PartlyAppended`] says
-    /// which did.
+    /// in the log, or after [`Error::OutcomeUnknown`] perhaps those for one partition. If a partition fails
+    /// after another has taken its records, [`Error::PartlyAppended`] says which did.
     ///
     /// ```
     /// # use ottla::{Broker, TopicConfig};
@@ -156,17 +169,50 @@ impl<K: Codec, V: Codec> Producer<K, V> {
         RecordBuilder::new(self, None, Some(value))
     }
 
-    /// Begins a record without a value, which says that `key` is gone.
+    /// Begins a record without a value, which says that `key` is gone. Read it with `Option<V>`, or ask
+    /// [`Record::is_tombstone`](crate::Record::is_tombstone).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("prices", TopicConfig::new())?;
+    /// let prices = broker.producer::<String, u32>("prices")?;
+    /// prices.send("apple", 120)?;
+    /// prices.tombstone("apple").send()?;
+    ///
+    /// let mut consumer = broker.consumer::<String, Option<u32>>().topic("prices").build()?;
+    /// let records = consumer.poll(Duration::ZERO)?;
+    /// let values = records.iter().map(|record| record.value()).collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(values, [Some(120), None]);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     pub fn tombstone<'a>(&'a self, key: K::Input<'a>) -> RecordBuilder<'a, K, V> {
         RecordBuilder::new(self, Some(key), None)
     }
 
-    /// Returns when everything sent to the topic so far, by anybody, survives a power loss. Blocks for the
-    /// time that the disk takes. A topic in memory has nothing to flush.
+    /// Returns when everything sent to the topic so far, by anybody, survives a power loss; what was enqueued
+    /// is written first. Blocks for the time that the disk takes. A topic in memory has nothing to flush.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let broker = Broker::open(dir.path())?;
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// let producer = broker.producer::<String, u64>("payments")?;
+    /// for amount in 1..=100 {
+    ///     producer.enqueue("alice", amount)?.detach();
+    /// }
+    /// producer.flush()?; // all hundred are on the device
+    /// assert_eq!(broker.describe_topic("payments")?.partitions[0].end_offset, 100);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::PartitionFailed`] if the disk refused: then it is not known what survives a power loss, and
-    /// the partition takes no more records. [`Error::Io`], [`Error::Closed`].
+    /// [`Error::PartitionFailed`] if the disk refused a sync: then it is not known what survives a power
+    /// loss, and the partition takes no more records. [`Error::StorageFull`], [`Error::Io`] if a record that
+    /// was enqueued and detached could not be written; the next flush does not say so again.
+    /// [`Error::TopicDeleted`], [`Error::Closed`].
     pub fn flush(&self) -> Result<()> {
         self.topic.check_open()?;
         self.topic.sync()

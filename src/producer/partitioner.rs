@@ -58,6 +58,16 @@ impl<P: Partitioner + ?Sized> Partitioner for Arc<P> {
 }
 
 /// What a [`Partitioner`] is told about a record.
+///
+/// ```
+/// use ottla::{KeyHash, Partitioner, PartitionerInput};
+///
+/// // A partitioner can be tried without a broker. Kafka puts this key into the same partition.
+/// let record = PartitionerInput::new("payments", Some(b"alice"), Some(b"200"), 4);
+/// let partition = KeyHash::new().partition(&record);
+/// assert!(partition < record.partitions);
+/// assert_eq!(partition, KeyHash::new().partition(&record));
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct PartitionerInput<'a> {
@@ -98,6 +108,20 @@ impl fmt::Debug for PartitionerInput<'_> {
 
 /// The default: a key goes to `murmur2(key) & 0x7fffffff % partitions`, exactly as in Kafka's Java client;
 /// records without a key go as with [`Sticky`].
+///
+/// ```
+/// # use ottla::{Broker, TopicConfig};
+/// use ottla::KeyHash;
+/// # let broker = Broker::in_memory();
+/// # broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+///
+/// // As the default, but records without a key stay with a partition for 1 MiB.
+/// let payments = broker.producer_builder::<String, u64>("payments");
+/// let producer = payments.partitioner(KeyHash::new().sticky_bytes(1 << 20)).build()?;
+/// assert_eq!(producer.send("alice", 200)?.partition, producer.send("alice", 10)?.partition);
+/// assert_eq!(producer.record(30).send()?.partition, producer.record(40).send()?.partition);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct KeyHash {
     sticky: Sticky,
@@ -134,6 +158,18 @@ impl Partitioner for KeyHash {
 
 /// Ignores keys: stays with one partition for some bytes, then moves to the next. Begins at a random one, so
 /// that not all producers begin at the same. As Kafka's default with `partitioner.ignore.keys`.
+///
+/// ```
+/// # use ottla::{Broker, TopicConfig};
+/// use ottla::Sticky;
+/// # let broker = Broker::in_memory();
+/// # broker.open_topic("clicks", TopicConfig::new().partitions(4))?;
+///
+/// let clicks = broker.producer_builder::<String, String>("clicks");
+/// let producer = clicks.partitioner(Sticky::new()).build()?;
+/// assert_eq!(producer.send("alice", "/home")?.partition, producer.send("bob", "/cart")?.partition);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 // Threads that share one may overlap in their counting, which only moves the moment of the change.
 #[derive(Debug)]
 pub struct Sticky {
@@ -183,6 +219,19 @@ impl Partitioner for Sticky {
 }
 
 /// Ignores keys: partition 0, 1, 2 and so on, one record each.
+///
+/// ```
+/// # use ottla::{Broker, TopicConfig};
+/// use ottla::RoundRobin;
+/// # let broker = Broker::in_memory();
+/// # broker.open_topic("jobs", TopicConfig::new().partitions(3))?;
+///
+/// let jobs = broker.producer_builder::<(), String>("jobs").partitioner(RoundRobin::new()).build()?;
+/// let places = jobs.send_batch((0..4).map(|_| ((), "resize")))?;
+/// let partitions: Vec<u32> = places.iter().map(|at| at.partition).collect();
+/// assert_eq!(partitions, [0, 1, 2, 0]);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     records: AtomicU64,

@@ -12,6 +12,27 @@ use crate::record::headers::{Header, MAX_HEADER_NAME_BYTES, MAX_HEADERS};
 /// A record in the making: see [`Producer::record`] and [`Producer::tombstone`].
 ///
 /// It is sent on its own by [`send`](Self::send), or with others by [`Producer::send_batch`].
+///
+/// ```
+/// use ottla::{Broker, Timestamp, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("orders", TopicConfig::new().partitions(2))?;
+/// let orders = broker.producer::<u64, String>("orders")?;
+///
+/// let at = orders
+///     .record("two tickets")
+///     .key(4711)
+///     .header("trace", "8f2c") // a &str, or bytes
+///     .null_header("voucher")
+///     .timestamp(Timestamp::from_millis(1_593_093_960_000))
+///     .partition(1)
+///     .send()?;
+/// assert_eq!((at.partition, at.timestamp.as_millis()), (1, 1_593_093_960_000));
+///
+/// orders.record("one ticket").key(4712).enqueue()?.wait()?;
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[must_use = "a record is sent by `send` or `send_batch`"]
 pub struct RecordBuilder<'a, K: Codec, V: Codec> {
     producer: &'a Producer<K, V>,
@@ -28,7 +49,25 @@ pub struct Parts<'a, K: Codec, V: Codec> {
 }
 
 /// What [`Producer::send_batch`] takes: a pair of key and value, or a record with more, as
-/// [`Producer::record`] and [`Producer::tombstone`] make it.
+/// [`Producer::record`] and [`Producer::tombstone`] make it. One batch holds one sort of them.
+///
+/// ```
+/// use ottla::{Broker, IntoRecord, Producer, TopicConfig};
+///
+/// fn send_all<'a>(
+///     producer: &Producer<String, u64>,
+///     records: Vec<impl IntoRecord<'a, String, u64>>,
+/// ) -> ottla::Result<usize> {
+///     Ok(producer.send_batch(records)?.len())
+/// }
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("payments", TopicConfig::new())?;
+/// let producer = broker.producer::<String, u64>("payments")?;
+/// assert_eq!(send_all(&producer, vec![("alice", 200), ("bob", 50)])?, 2);
+/// assert_eq!(send_all(&producer, vec![producer.tombstone("alice")])?, 1);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a record for a `Producer<{K}, {V}>`",
     label = "a batch takes pairs of what the codecs `{K}` and `{V}` take",
@@ -104,13 +143,14 @@ impl<'a, K: Codec, V: Codec> RecordBuilder<'a, K, V> {
         self
     }
 
-    /// Sends the record to this partition, whatever its key.
+    /// Sends the record to this partition, whatever its key; no partitioner is asked.
     pub fn partition(mut self, partition: u32) -> Self {
         self.parts.partition = Some(partition);
         self
     }
 
-    /// When it happened, from the Unix epoch on. Default: the time of the send.
+    /// When it happened, from the Unix epoch on. Default: the time of the send, by the broker's
+    /// [`Clock`](crate::Clock).
     pub fn timestamp(mut self, timestamp: impl Into<Timestamp>) -> Self {
         self.parts.timestamp = Some(timestamp.into());
         self

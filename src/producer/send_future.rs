@@ -17,7 +17,20 @@ use crate::sync::{Arc, EventListener};
 ///
 /// The record is enqueued before you hold this, in the order of the calls. Only if 64 MiB of its partition
 /// wait to be acknowledged is it enqueued later, when the future is polled and there is room; a future that
-/// is dropped before that takes its record with it.
+/// is dropped before that takes its record with it. Then its place among the records is that of the moment.
+///
+/// ```
+/// use ottla::{Broker, SendFuture};
+///
+/// /// Both are on their way before the first is awaited.
+/// async fn send_two(broker: &Broker) -> ottla::Result<u64> {
+///     let producer = broker.producer::<String, u64>("payments")?;
+///     let first: SendFuture = producer.send_async("alice", 200);
+///     let second = producer.send_async("alice", 10);
+///     first.await?;
+///     Ok(second.await?.offset)
+/// }
+/// ```
 #[must_use = "the future tells whether the record was kept: await it"]
 pub struct SendFuture {
     state: State,

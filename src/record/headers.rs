@@ -11,6 +11,13 @@ pub(crate) const MAX_HEADERS: usize = u16::MAX as usize;
 pub(crate) const MAX_HEADER_NAME_BYTES: usize = u16::MAX as usize;
 
 /// One header of a record.
+///
+/// ```
+/// use ottla::Header;
+///
+/// let header = Header { name: "trace", value: Some(b"8f2c") };
+/// assert_eq!(header.value.map(<[u8]>::len), Some(4));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
     /// The name; may come again in the same record.
@@ -29,7 +36,26 @@ impl fmt::Debug for Header<'_> {
     }
 }
 
-/// The headers of a record, in the order in which they were given.
+/// The headers of a record, in the order in which they were given: an iterator, from
+/// [`Record::headers`](crate::Record::headers).
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("orders", TopicConfig::new())?;
+/// let orders = broker.producer::<u64, String>("orders")?;
+/// orders.record("two tickets").key(1).header("trace", "8f2c").null_header("voucher").send()?;
+///
+/// let mut consumer = broker.consumer::<u64, String>().topic("orders").build()?;
+/// let records = consumer.poll(Duration::ZERO)?;
+/// let order = records.iter().next().expect("one");
+/// assert_eq!(order.headers().map(|header| header.name).collect::<Vec<_>>(), ["trace", "voucher"]);
+/// assert_eq!(order.headers().get("trace").expect("it has one").value, Some(&b"8f2c"[..]));
+/// assert_eq!(order.headers().get("voucher").expect("it has one").value, None);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Headers<'a> {
     rest: &'a [u8],

@@ -7,7 +7,16 @@ use std::path::Path;
 
 use super::{DirLock, LockOutcome, OpenMode, Storage, StorageFile};
 
-/// Files on disk.
+/// Files on disk. The default.
+///
+/// ```
+/// use ottla::{Broker, storage::Disk};
+///
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// # let dir = dir.path();
+/// let broker = Broker::builder().data_dir(dir).storage(Disk).open()?; // as Broker::open(dir)
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;
 

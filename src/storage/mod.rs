@@ -1,6 +1,6 @@
 //! The only door to the file system: whatever Ottla reads or writes on disk passes through [`Storage`].
 //! [`Disk`] is the real one; [`MemoryStorage`] keeps files in memory, for tests; a test can wrap either
-//! to make operations fail.
+//! to make operations fail. Set with [`BrokerBuilder::storage`](crate::BrokerBuilder::storage).
 
 mod data_dir;
 mod disk;
@@ -16,6 +16,20 @@ pub use disk::Disk;
 pub use memory::MemoryStorage;
 
 /// How [`Storage::open`] opens a file.
+///
+/// ```
+/// use std::path::Path;
+/// use ottla::storage::{MemoryStorage, OpenMode, Storage};
+///
+/// let storage = MemoryStorage::default();
+/// storage.create_dir_all(Path::new("/data"))?;
+/// let path = Path::new("/data/notes");
+/// assert!(storage.open(path, OpenMode::Existing).is_err());
+/// let file = storage.open(path, OpenMode::CreateOrEmpty)?;
+/// file.write_at(b"hello", 0)?;
+/// assert_eq!(storage.open(path, OpenMode::Existing)?.len()?, 5);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
     /// Make the file, or empty the one that is there; for reading and writing.
@@ -24,10 +38,104 @@ pub enum OpenMode {
     Existing,
 }
 
-/// A file system, as far as Ottla needs one. Every method may be called from several threads.
+/// A file system, as far as Ottla needs one.
 ///
-/// Errors are those of [`std::io`]: the kinds `NotFound`, `AlreadyExists`, `StorageFull`, `QuotaExceeded`
-/// and `Interrupted` are told apart by the callers.
+/// # For those who implement it
+/// * Every method is called from several threads, and at the same time: senders, pollers and the broker's own
+///   threads. None of them may use the broker that it belongs to.
+/// * Paths are absolute, and lie in the broker's directory or are that directory.
+/// * Errors are those of [`std::io`]. The kinds `NotFound`, `AlreadyExists`, `StorageFull`, `QuotaExceeded`
+///   and `Interrupted` are told apart by the callers. An error says that nothing was done, or that it is not
+///   known what was; success is believed.
+/// * What a method did is seen by every later call, on whatever thread. It survives the end of the process
+///   when it returns, and a power loss only after [`sync_dir`](Self::sync_dir) or
+///   [`StorageFile::sync_data`].
+/// * A panic on a thread of the program unwinds through the call that met it. One on a thread of the broker
+///   ends the partition it was working for ([`Error::PartitionFailed`](crate::Error::PartitionFailed)), or
+///   is the reader's [`Error::Io`](crate::Error::Io).
+///
+/// ```
+/// use std::io;
+/// use std::path::Path;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// use ottla::storage::{LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
+/// use ottla::{Broker, Error, TopicConfig};
+///
+/// /// Files in memory, on a disk that a test can fill.
+/// #[derive(Clone, Debug, Default)]
+/// struct SmallDisk {
+///     files: MemoryStorage,
+///     is_full: Arc<AtomicBool>,
+/// }
+///
+/// #[derive(Debug)]
+/// struct SmallFile(Box<dyn StorageFile>, Arc<AtomicBool>);
+///
+/// impl Storage for SmallDisk {
+///     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+///         Ok(Box::new(SmallFile(self.files.open(path, mode)?, self.is_full.clone())))
+///     }
+///     // The others as the files in memory do it:
+///     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+///         self.files.create_dir_all(dir)
+///     }
+/// #   fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+/// #       self.files.list(dir)
+/// #   }
+/// #   fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+/// #       self.files.rename(from, to)
+/// #   }
+/// #   fn remove_file(&self, path: &Path) -> io::Result<()> {
+/// #       self.files.remove_file(path)
+/// #   }
+/// #   fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+/// #       self.files.remove_dir(dir)
+/// #   }
+/// #   fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+/// #       self.files.sync_dir(dir)
+/// #   }
+/// #   fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
+/// #       self.files.lock(path, owner)
+/// #   }
+///     // ..
+/// }
+///
+/// impl StorageFile for SmallFile {
+///     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
+///         if self.1.load(Ordering::SeqCst) {
+///             return Err(io::ErrorKind::StorageFull.into());
+///         }
+///         self.0.write_at(buf, position)
+///     }
+///     // The others as the file in memory does it:
+///     fn sync_data(&self) -> io::Result<()> {
+///         self.0.sync_data()
+///     }
+/// #   fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+/// #       self.0.read_at(buf, position)
+/// #   }
+/// #   fn len(&self) -> io::Result<u64> {
+/// #       self.0.len()
+/// #   }
+/// #   fn set_len(&self, len: u64) -> io::Result<()> {
+/// #       self.0.set_len(len)
+/// #   }
+///     // ..
+/// }
+///
+/// let disk = SmallDisk::default();
+/// let broker = Broker::builder().data_dir("/data").storage(disk.clone()).open()?;
+/// broker.create_topic("payments", TopicConfig::new())?;
+/// let producer = broker.producer::<String, u64>("payments")?;
+///
+/// disk.is_full.store(true, Ordering::SeqCst);
+/// assert!(matches!(producer.send("alice", 200), Err(Error::StorageFull { .. })));
+/// disk.is_full.store(false, Ordering::SeqCst);
+/// assert_eq!(producer.send("alice", 200)?.offset, 0);
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes `dir` and its parents, unless they exist.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
@@ -55,7 +163,27 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome>;
 }
 
-/// An open file. Every method may be called from several threads; positions are given, never kept.
+/// An open file. Positions are given, never kept.
+///
+/// Its methods are called from several threads, and at the same time. A range of bytes is written to by one
+/// thread, and read by others only after it was written; so reads, writes behind them and syncs overlap. A
+/// sync has to cover what was written before it began. After a sync that failed, the file is not synced
+/// again. Dropping it must not lose what was written.
+///
+/// ```
+/// use std::path::Path;
+/// use ottla::storage::{Disk, OpenMode, Storage, StorageFile};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// let file: Box<dyn StorageFile> = Disk.open(&dir.join("notes"), OpenMode::CreateOrEmpty)?;
+/// assert_eq!(file.write_at(b"hello", 0)?, 5);
+/// let mut bytes = [0; 4];
+/// assert_eq!(file.read_at(&mut bytes, 1)?, 4);
+/// assert_eq!(&bytes, b"ello");
+/// file.sync_data()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Reads up to `buf.len()` bytes at `position`; 0 only at the end of the file.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
@@ -79,9 +207,44 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
 }
 
 /// A lock on a data directory, held until dropped. Dropped by a forked child, it stays with the parent.
+///
+/// ```
+/// use std::io;
+/// use ottla::storage::DirLock;
+///
+/// /// A lock in a storage of one's own.
+/// #[derive(Debug)]
+/// struct Locked(std::path::PathBuf);
+///
+/// impl DirLock for Locked {}
+///
+/// impl Drop for Locked {
+///     fn drop(&mut self) {
+///         // .. ends it ..
+///     }
+/// }
+/// # let _: Box<dyn DirLock> = Box::new(Locked("/data/LOCK".into()));
+/// ```
 pub trait DirLock: Send + Sync + fmt::Debug {}
 
 /// What [`Storage::lock`] found.
+///
+/// ```
+/// use std::path::Path;
+/// use ottla::storage::{Disk, LockOutcome, Storage};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("LOCK");
+/// # let path: &Path = &path;
+/// let LockOutcome::Acquired(lock) = Disk.lock(path, "pid 4711")? else { panic!("it was free") };
+/// match Disk.lock(path, "pid 4712")? {
+///     LockOutcome::HeldBy(owner) => assert_eq!(owner, "pid 4711"),
+///     LockOutcome::Acquired(_) => panic!("it is taken"),
+/// }
+/// drop(lock);
+/// assert!(matches!(Disk.lock(path, "pid 4712")?, LockOutcome::Acquired(_)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum LockOutcome {
     /// The lock was free and is now the caller's.

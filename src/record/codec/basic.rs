@@ -4,6 +4,20 @@ use super::{Codec, Scratch};
 use crate::error::CodecError;
 
 /// Bytes as they are: takes and yields `&[u8]`.
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::{Broker, Raw, TopicConfig};
+///
+/// let broker = Broker::in_memory();
+/// broker.open_topic("frames", TopicConfig::new())?;
+/// broker.producer::<(), Raw>("frames")?.send((), &[0xff, 0xd8])?; // without a key
+///
+/// let mut consumer = broker.consumer::<(), Raw>().topic("frames").build()?;
+/// let records = consumer.poll(Duration::ZERO)?;
+/// assert_eq!(records.iter().next().expect("one").value()?, [0xff, 0xd8]);
+/// # Ok::<(), ottla::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Raw {}
 
