@@ -211,6 +211,41 @@ impl Broker {
         ConsumerBuilder::new(Arc::clone(&self.inner.catalog), Arc::clone(&self.inner.coordinator))
     }
 
+    /// Begins a consumer with the settings of a Kafka consumer; what it reads is said on the builder. Each
+    /// property is translated, or accepted with the values that ask for what is so anyway, or refused by its
+    /// name; none is ignored. What is not named has the default of this crate, not Kafka's: it begins with
+    /// the earliest record and does not commit by itself. Of a name that comes twice, the last one counts.
+    ///
+    /// Translated: `group.id`, `auto.offset.reset` (earliest, latest, none; it sets both
+    /// [`start`](ConsumerBuilder::start) and [`on_out_of_range`](ConsumerBuilder::on_out_of_range), as in
+    /// Kafka), `enable.auto.commit`, `max.poll.records`, `fetch.max.bytes`, `fetch.min.bytes`. Accepted:
+    /// `check.crcs` = true, `isolation.level` = read_uncommitted, and what else is so anyway.
+    ///
+    /// # Errors
+    /// [`Error::InvalidProperty`] for a name that is not known, one that has no meaning in one process
+    /// (`bootstrap.servers`), and a value that cannot be had.
+    ///
+    /// ```
+    /// use ottla::{Broker, TopicConfig};
+    ///
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// let properties = [("group.id", "ledger"), ("max.poll.records", "500")];
+    /// let builder = broker.consumer_from_kafka_properties::<String, u64>(properties)?;
+    /// let consumer = builder.topic("payments").build()?;
+    ///
+    /// let refused = [("session.timeout.ms", "45000")];
+    /// let error = broker.consumer_from_kafka_properties::<String, u64>(refused).unwrap_err();
+    /// assert!(error.to_string().contains("session.timeout.ms"));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn consumer_from_kafka_properties<K: Codec, V: Codec>(
+        &self,
+        properties: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
+    ) -> Result<ConsumerBuilder<K, V>> {
+        self.consumer().kafka_properties(properties)
+    }
+
     /// Ends the broker for all its handles: they answer [`Error::Closed`] from now on, and sleeping polls
     /// wake up with it. What was enqueued is written and every [`Delivery`](crate::Delivery) decided,
     /// everything is made to survive a power loss, the background threads are joined and the directory is

@@ -6,6 +6,7 @@ mod builder;
 mod commit_future;
 mod commits;
 mod following;
+mod kafka;
 mod limits;
 mod next_records;
 mod pace;

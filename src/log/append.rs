@@ -6,14 +6,11 @@ use std::time::Instant;
 
 use super::completion::Completion;
 use super::partition_log::{Home, PartitionLog};
+use super::stage::MAX_UNPUBLISHED_BYTES;
 use super::syncer::Syncer;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
 use crate::sync::{Arc, Event, EventListener};
-
-/// How much of a partition may be enqueued and not yet acknowledged: what is not in the file, or not synced,
-/// takes memory.
-const MAX_PENDING_BYTES: usize = 64 << 20;
 
 /// A batch that was enqueued.
 #[derive(Debug)]
@@ -36,15 +33,21 @@ impl PartitionLog {
     /// Appends `batch`, whole or not at all, and returns when it is as durable as the topic promises and
     /// visible: the offset of its first record; the others follow. The batch must have passed
     /// [`PartitionLog::check_record`] and [`PartitionLog::check_batch`].
+    #[inline]
     pub(crate) fn append(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
-        let base_offset = match self.home() {
-            None => self.stage_batch(&mut self.stage().lock(), batch)?,
-            Some(home) => return self.append_to_disk(home, batch),
-        };
+        match self.home() {
+            None => self.append_in_memory(batch),
+            Some(home) => self.append_to_disk(home, batch),
+        }
+    }
+
+    fn append_in_memory(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
+        let base_offset = self.stage_batch(&mut self.stage().lock(), batch)?;
         self.waiters().notify();
         Ok(base_offset)
     }
 
+    #[inline(never)]
     fn append_to_disk(&self, home: &Home, batch: &[NewRecord<'_>]) -> Result<u64> {
         let mut stage = self.stage().lock();
         let alone = stage.is_written() && !self.publishes_when_synced();
@@ -61,8 +64,18 @@ impl PartitionLog {
         let completion = stage.completion();
         self.request_sync(home, &mut stage);
         drop(stage);
+        self.write_for(home, &completion);
         Pending { completion, syncer: Arc::clone(&home.syncer) }.wait(base_offset)?;
         Ok(base_offset)
+    }
+
+    /// Writes what is staged, unless somebody who had the lock before has done it.
+    fn write_for(&self, home: &Home, completion: &Completion) {
+        let mut tail = home.tail.lock();
+        if !completion.is_complete() {
+            // How it goes is told through the completion.
+            drop(self.write_all(home, &mut tail));
+        }
     }
 
     /// Appends `batch`, whole or not at all, without waiting and without I/O: the flusher writes it, and
@@ -72,10 +85,9 @@ impl PartitionLog {
             return self.append(batch).map(|base_offset| Enqueued { base_offset, pending: None });
         };
         let mut stage = self.stage().lock();
-        let pending_bytes = stage.unpublished_bytes();
-        if pending_bytes > MAX_PENDING_BYTES {
-            let partition = self.identity().topic_partition();
-            return Err(Error::TopicFull { partition, pending_bytes, max: MAX_PENDING_BYTES });
+        if stage.is_full() {
+            let (partition, pending_bytes) = (self.identity().topic_partition(), stage.unpublished_bytes());
+            return Err(Error::TopicFull { partition, pending_bytes, max: MAX_UNPUBLISHED_BYTES });
         }
         let base_offset = self.stage_batch(&mut stage, batch)?;
         let completion = stage.completion();

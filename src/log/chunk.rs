@@ -300,6 +300,17 @@ impl ChunkWriter {
         if mark.bytes <= self.published.bytes {
             return;
         }
+        self.show(mark);
+    }
+
+    /// Shows readers everything that was staged.
+    #[inline]
+    pub(crate) fn publish_staged(&mut self) {
+        self.show(self.staged);
+    }
+
+    #[inline]
+    fn show(&mut self, mark: Mark) {
         if mark.max_timestamp > self.published.max_timestamp {
             self.chunk.marks.max_timestamp.store(mark.max_timestamp, Ordering::Release);
         }

@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 
+use super::chunk::StagedBytes;
 use super::completion::{AppendFault, Completion, complete_all};
 use super::disk_tail::DiskTail;
 use super::health::{Health, Status};
@@ -24,7 +25,7 @@ use crate::config::{Durability, TopicSettings};
 use crate::error::{Error, Result};
 use crate::record::frame::{CrcSeed, NewRecord};
 use crate::sync::signal::Waiters;
-use crate::sync::{Arc, AtomicU64, CachePadded, Event, Mutex, RwLock, Weak};
+use crate::sync::{Arc, AtomicU64, CachePadded, Event, Mutex, MutexGuard, RwLock, Weak};
 
 /// How much of the end of a log on disk is kept in memory, where readers that keep up find it.
 const DISK_TAIL_BYTES: u64 = if cfg!(loom) { 96 } else { 1 << 20 };
@@ -190,7 +191,7 @@ impl PartitionLog {
     }
 
     /// Gives a batch its offsets; the first of them.
-    #[inline]
+    #[inline(always)]
     pub(super) fn stage_batch(&self, stage: &mut Stage, batch: &[NewRecord<'_>]) -> Result<u64> {
         self.health.check_appendable(&self.identity)?;
         let bytes = batch.iter().map(NewRecord::frame_bytes).sum();
@@ -229,27 +230,27 @@ impl PartitionLog {
         }
         // Read once: it may be altered meanwhile.
         let leave_to_sync = self.publishes_when_synced();
-        let waiting = {
-            let mut stage = self.stage.lock();
-            let waiting = stage.wrote(&piece.bytes);
-            if !leave_to_sync {
-                stage.publish(&piece.bytes, &self.view);
-            }
-            waiting
-        };
+        let mut stage = self.stage.lock();
+        let waiting = stage.wrote(&piece.bytes);
         if leave_to_sync {
+            drop(stage);
             tail.leave_to_sync(&piece.bytes, waiting);
             return Ok(());
         }
-        self.published(home);
+        self.publish(home, stage, &piece.bytes);
         complete_all(waiting, &Ok(()));
         Ok(())
     }
 
-    /// Wakes those who wait for records, and those who wait for room.
-    fn published(&self, home: &Home) {
+    /// Shows readers what is staged up to the end of `bytes`; wakes those who wait for records, and for room.
+    fn publish(&self, home: &Home, mut stage: MutexGuard<'_, Stage>, bytes: &StagedBytes) {
+        let was_full = stage.is_full();
+        stage.publish(bytes, &self.view);
+        drop(stage);
         self.waiters.notify();
-        home.room.notify(usize::MAX);
+        if was_full {
+            home.room.notify(usize::MAX);
+        }
     }
 
     fn write_to_file(&self, home: &Home, tail: &mut DiskTail, piece: &Piece) -> Result<(), WriteError> {
@@ -355,8 +356,7 @@ impl SyncSource for PartitionLog {
         let Some(home) = &self.disk else { return };
         home.tail.lock().synced(done);
         if let Some(end) = &done.unpublished {
-            self.stage.lock().publish(end, &self.view);
-            self.published(home);
+            self.publish(home, self.stage.lock(), end);
         }
     }
 

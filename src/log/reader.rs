@@ -62,7 +62,7 @@ impl Cursor {
 
     /// Goes back to the beginning of a run that was fetched with this cursor.
     pub(crate) fn go_back(&mut self, run: &Run) {
-        let place = Place::Chunk { chunk: Arc::clone(&run.chunk), position: run.bytes.start };
+        let place = Place::Chunk { chunk: TrackedArc::clone(&run.chunk), position: run.bytes.start };
         *self = Self { offset: run.start_offset(), place };
     }
 
@@ -87,7 +87,7 @@ impl Cursor {
         let end = run.bytes.start + bytes;
         let is_cut = end < run.bytes.end;
         if is_cut {
-            let place = Place::Chunk { chunk: Arc::clone(&run.chunk), position: end };
+            let place = Place::Chunk { chunk: TrackedArc::clone(&run.chunk), position: end };
             *self = Self { offset: end_offset, place };
             (run.bytes.end, run.end_offset, run.records) = (end, end_offset, records);
         }

@@ -11,6 +11,10 @@ use super::view::View;
 use crate::record::frame::{self, CrcSeed, NewRecord, Stamp};
 use crate::sync::{Arc, RwLock, TrackedArc};
 
+/// How much of a partition may be enqueued and not yet published: what is not in the file, or not synced,
+/// takes memory.
+pub(super) const MAX_UNPUBLISHED_BYTES: usize = 64 << 20;
+
 /// The chunks that are not finished, and where the next batch goes.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -92,6 +96,11 @@ impl Stage {
         self.unpublished_bytes
     }
 
+    /// Whether nothing is to be enqueued until more is published.
+    pub(super) fn is_full(&self) -> bool {
+        self.unpublished_bytes > MAX_UNPUBLISHED_BYTES
+    }
+
     /// Lays a batch behind the others; the offset of its first record. In memory it is published at once.
     #[inline]
     pub(super) fn push(
@@ -119,7 +128,7 @@ impl Stage {
         writer.stage(batch.len() as u64, max_timestamp);
         self.next_offset += batch.len() as u64;
         match &mut self.plan {
-            None => writer.publish(writer.staged()),
+            None => writer.publish_staged(),
             Some(plan) => {
                 plan.position += bytes as u64;
                 self.unpublished_bytes += bytes;

@@ -1,6 +1,6 @@
 //! The one place from which the crate takes its locks, atomics and events, so that a model checker can stand
-//! in for them: `native` is what runs, `loom` the same names under `--cfg loom`. And [`signal`], by which an
-//! append wakes the pollers that sleep; and [`grow_list`], which is read while it grows.
+//! in for them: `native` is what runs, `loom` the same names under `--cfg loom`. Also [`signal`], by which an
+//! append wakes the pollers that sleep, and [`grow_list`], which is read while it grows.
 
 pub(crate) mod grow_list;
 pub(crate) mod signal;

@@ -1,6 +1,6 @@
 //! Kafka's property names for producers and consumers: each is translated, accepted or refused by name.
 
-use ottla::{Broker, Error, Result};
+use ottla::{Broker, Consumer, Error, Result};
 
 use crate::support::*;
 
@@ -120,4 +120,94 @@ fn what_has_no_meaning_for_a_producer_is_refused_by_name() {
     }
     let reason = assert_refused(producer("ackss", "all"), "ackss", "all");
     assert!(reason.contains("acks"), "{reason}");
+}
+
+fn consumer(name: &str, value: &str) -> Result<()> {
+    consumer_with(&[(name, value)]).map(drop)
+}
+
+fn consumer_with(properties: &[(&str, &str)]) -> Result<(Broker, Consumer<(), String>)> {
+    let broker = Broker::in_memory();
+    broker.create_topic("t", partitions(1))?;
+    send_numbered(&broker, "t", 10);
+    let builder = broker.consumer_from_kafka_properties::<(), String>(properties.to_vec())?;
+    let consumer = builder.topic("t").build()?;
+    Ok((broker, consumer))
+}
+
+#[test]
+fn a_consumers_settings_are_translated() {
+    let polled = |properties: &[(&str, &str)]| {
+        let (_broker, mut consumer) = consumer_with(properties).expect("translated");
+        consumer.poll(NOW).expect("readable").len()
+    };
+    assert_eq!(polled(&[("max.poll.records", "3")]), 3);
+    assert_eq!(polled(&[("fetch.max.bytes", "1")]), 1);
+    assert_eq!(polled(&[("auto.offset.reset", "latest")]), 0);
+    assert_eq!(polled(&[("auto.offset.reset", "latest"), ("auto.offset.reset", "earliest")]), 10);
+    assert_eq!(polled(&[("fetch.min.bytes", "100000")]), 10, "poll(0) takes what there is");
+    let (_broker, mut gone) = consumer_with(&[("auto.offset.reset", "earliest")]).expect("translated");
+    gone.seek("t", 0, 100).expect("assigned");
+    assert_eq!(gone.poll(NOW).expect("it is reset").len(), 10);
+    let none = [("auto.offset.reset", "none"), ("group.id", "g")];
+    assert_fails!(consumer_with(&none).map(drop), Error::NoCommittedOffset { .. });
+    assert_fails!(consumer_with(&[("enable.auto.commit", "true")]).map(drop), Error::NoGroup);
+
+    let by_itself = [("enable.auto.commit", "true"), ("group.id", "g")];
+    let (broker, mut consumer) = consumer_with(&by_itself).expect("translated");
+    drop(consumer.poll(NOW).expect("readable"));
+    consumer.close().expect("commits");
+    assert_eq!(broker.committed_offsets("g").len(), 1);
+}
+
+#[test]
+fn what_a_consumer_does_anyway_is_accepted_and_other_values_are_refused() {
+    for (name, values, other) in [
+        ("check.crcs", &["true"][..], "false"),
+        ("isolation.level", &["read_uncommitted"], "read_committed"),
+        ("allow.auto.create.topics", &["false"], "true"),
+        ("exclude.internal.topics", &["true"], "false"),
+        ("auto.commit.interval.ms", &["0"], "5000"),
+        ("enable.auto.commit", &["false"], "sometimes"),
+        ("auto.offset.reset", &["earliest", "latest"], "by_duration:PT1H"),
+        ("group.id", &["", "g"], ""),
+        ("fetch.min.bytes", &["0", "1", "2"], "many"),
+        ("max.poll.records", &["500"], "0"),
+        ("fetch.max.bytes", &["52428800"], "0"),
+        ("client.id", &[""], "me"),
+        ("client.rack", &[""], "here"),
+        ("interceptor.classes", &[""], "com.example.Mine"),
+    ] {
+        for value in values {
+            consumer(name, value).expect(name);
+        }
+        if !values.contains(&other) {
+            assert_refused(consumer(name, other), name, other);
+        }
+    }
+}
+
+#[test]
+fn what_has_no_meaning_for_a_consumer_is_refused_by_name() {
+    let own = [
+        "group.instance.id",
+        "group.protocol",
+        "group.remote.assignor",
+        "partition.assignment.strategy",
+        "session.timeout.ms",
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
+        "fetch.max.wait.ms",
+        "max.partition.fetch.bytes",
+        "default.api.timeout.ms",
+        "share.acknowledgement.mode",
+        "share.acquire.mode",
+        "key.deserializer",
+        "value.deserializer",
+    ];
+    for name in own.into_iter().chain(MEANINGLESS) {
+        assert_refused(consumer(name, "1"), name, "1");
+    }
+    let reason = assert_refused(consumer("max.pol.records", "1"), "max.pol.records", "1");
+    assert!(reason.contains("max.poll.records"), "{reason}");
 }

@@ -192,7 +192,7 @@ impl Partitioner for Told {
 #[test]
 fn the_builder_without_settings_makes_the_usual_producer() {
     on_both(|broker| {
-        broker.create_topic("t", partitions(1_000)).expect("a free name");
+        broker.create_topic("t", partitions(50)).expect("a free name");
         let plain = broker.producer::<String, String>("t").expect("it exists");
         let built = broker.producer_builder::<String, String>("t").build().expect("it exists");
         let explicit: Producer<String, String> = producer_with(broker, KeyHash::new());

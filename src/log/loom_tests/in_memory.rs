@@ -92,12 +92,10 @@ fn memory_is_used_again_only_when_nobody_reads_it() {
 fn sleep_for_news(log: &PartitionLog, signal: &Arc<Signal>) -> Result<Vec<u64>, Error> {
     let mut cursor = Cursor::new(0);
     loop {
-        let mut look = || match fetch(log, &mut cursor) {
-            Ok(nothing) if nothing.is_empty() => None,
-            found => Some(found),
-        };
-        if let Some(found) = signal.sleep_unless([log.waiters()].into_iter(), None, &mut look) {
-            return found;
+        let sleep = signal.announce(vec![Arc::clone(log.waiters())]);
+        match fetch(log, &mut cursor) {
+            Ok(nothing) if nothing.is_empty() => sleep.wait(None),
+            found => return found,
         }
     }
 }
@@ -150,28 +148,28 @@ fn a_close_ends_appends_and_wakes_the_sleeper() {
 fn deleted_records_are_not_read_from_then_on() {
     check(|| {
         let log = log(10_000);
-        append_wide(&log, 0);
-        append_wide(&log, 1);
-        let mut cursor = Cursor::new(0);
-        assert_eq!(fetch(&log, &mut cursor).expect("readable"), [0]);
+        append(&log, 0).expect("open");
+        let [mut cursor, mut late] = [Cursor::new(0), Cursor::new(0)];
+        for cursor in [&mut cursor, &mut late] {
+            assert_eq!(fetch(&log, cursor).expect("readable"), [0]);
+        }
+        append(&log, 1).expect("open");
         let deleting = thread::spawn({
             let log = Arc::clone(&log);
             move || {
-                assert!(log.trim(1).is_empty());
-                // The memory of record 0 may serve this one, and the next.
-                append_wide(&log, 2);
+                append(&log, 2).expect("open");
+                assert!(log.trim(2).is_empty());
+                // The second of these needs a chunk, and there is one that was taken out.
+                (3..5).for_each(|number| assert_eq!(append(&log, number).expect("open"), number));
             }
         });
-        let held = log.fetch(&mut Cursor::new(0), &Files::Here);
-        if let Err(error) = &held {
-            assert!(matches!(error, Error::OffsetOutOfRange { earliest: 1, .. }));
-        }
+        let held = log.fetch(&mut cursor, &Files::Here);
         deleting.join().expect("it deletes");
-        append_wide(&log, 3);
-        if let Ok(Some(run)) = held {
-            assert_eq!(numbers(&run, 0), [0]);
+        match held {
+            Ok(run) => assert_eq!(numbers(&run.expect("record 1 was appended"), 1), [1]),
+            Err(error) => assert!(matches!(error, Error::OffsetOutOfRange { earliest: 2, .. })),
         }
-        assert!(log.fetch(&mut Cursor::new(0), &Files::Here).is_err());
-        assert_eq!(read_from(&log, 1), [1, 2, 3]);
+        assert!(matches!(fetch(&log, &mut late), Err(Error::OffsetOutOfRange { .. })));
+        assert_eq!(read_from(&log, 2), [2, 3, 4]);
     });
 }

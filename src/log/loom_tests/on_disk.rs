@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use loom::thread;
 
-use super::{FRAME_BYTES, append, append_wide, check, fetch, identity, read_from, record, settings};
+use super::{
+    FRAME_BYTES, append, append_wide, check, check_up_to, fetch, identity, read_from, record, settings,
+};
 use crate::clock::{ManualClock, Timestamp};
 use crate::config::Durability;
 use crate::error::Error;
@@ -32,6 +34,7 @@ struct State {
     written: AtomicU64,
     synced: AtomicU64,
     next_write_fails: AtomicBool,
+    next_sync_fails: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -43,7 +46,12 @@ struct WatchedFile {
 impl Watched {
     fn new() -> Self {
         let zero = || AtomicU64::new(0);
-        let state = State { written: zero(), synced: zero(), next_write_fails: AtomicBool::new(false) };
+        let state = State {
+            written: zero(),
+            synced: zero(),
+            next_write_fails: AtomicBool::new(false),
+            next_sync_fails: AtomicBool::new(false),
+        };
         Self { files: MemoryStorage::default(), state: Arc::new(state) }
     }
 
@@ -142,6 +150,9 @@ impl StorageFile for WatchedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if self.state.next_sync_fails.swap(false, Ordering::Relaxed) {
+            return Err(io::Error::other("the disk is gone"));
+        }
         let written = self.state.written.load(Ordering::Relaxed);
         self.file.sync_data()?;
         self.state.synced.store(written, Ordering::Relaxed);
@@ -259,6 +270,87 @@ fn nothing_is_visible_before_its_sync_and_nothing_acknowledged_before_it_is_visi
         assert!(seen <= storage.synced_frames(), "visible, so synced");
         sender.join().expect("the sender");
         flusher.join().expect("the flusher");
+    });
+}
+
+/// `others` and one more sender.
+fn senders_share_a_sync<const OTHERS: usize>(others: [u64; OTHERS]) {
+    let storage = Watched::new();
+    let log = storage.open_log(Durability::PowerLoss, 1_000);
+    let send = |number| {
+        let (log, storage) = (Arc::clone(&log), storage.clone());
+        move || {
+            let offset = append(&log, number).expect("open");
+            assert!(storage.synced_frames() > offset, "acknowledged, so synced");
+            assert_eq!(read_from(&log, offset).first(), Some(&number), "acknowledged, so readable");
+        }
+    };
+    let others = others.map(|number| thread::spawn(send(number)));
+    send(100)();
+    others.into_iter().for_each(|other| other.join().expect("the sender"));
+}
+
+#[test]
+fn two_senders_who_share_a_sync_both_hear_of_it() {
+    check(|| senders_share_a_sync([101]));
+}
+
+#[test]
+fn three_senders_who_share_a_sync_all_hear_of_it() {
+    check_up_to(2, || senders_share_a_sync([101, 102]));
+}
+
+#[test]
+fn a_sync_that_fails_is_told_to_all_who_wait() {
+    check(|| {
+        let storage = Watched::new();
+        let log = storage.open_log(Durability::PowerLoss, 1_000);
+        storage.state.next_sync_fails.store(true, Ordering::Relaxed);
+        let send = |number| {
+            let log = Arc::clone(&log);
+            move || append(&log, number)
+        };
+        let other = thread::spawn(send(100));
+        for outcome in [send(101)(), other.join().expect("the sender")] {
+            let error = outcome.expect_err("nothing is synced");
+            let expected = matches!(error, Error::OutcomeUnknown { .. } | Error::PartitionFailed { .. });
+            assert!(expected, "{error}");
+        }
+        assert_eq!(log.end_offset(), 0, "nothing is visible");
+    });
+}
+
+#[test]
+fn what_the_flusher_writes_for_a_sender_is_readable_when_it_is_acknowledged() {
+    check(|| {
+        let log = Watched::new().open_log(Durability::ProcessCrash, 1_000);
+        let flusher = thread::spawn({
+            let syncer = Arc::clone(&log.home().expect("on disk").syncer);
+            move || syncer.write().expect("no fault")
+        });
+        let (offset, pending) = enqueue(&log, 7).expect("open");
+        pending.wait(offset).expect("no fault");
+        assert_eq!(read_from(&log, offset), [7], "acknowledged, so readable");
+        flusher.join().expect("the flusher");
+    });
+}
+
+#[test]
+fn a_sender_writes_what_was_enqueued_before_it() {
+    check(|| {
+        let storage = Watched::new();
+        // Each record in a segment of its own.
+        let log = storage.open_log(Durability::ProcessCrash, SEGMENT_HEADER_BYTES + FRAME_BYTES);
+        let enqueuing = thread::spawn({
+            let log = Arc::clone(&log);
+            move || enqueue(&log, 100)
+        });
+        let offset = append(&log, 101).expect("open");
+        assert_eq!(read_from(&log, offset).first(), Some(&101), "acknowledged, so readable");
+        let (enqueued, pending) = enqueuing.join().expect("it enqueues").expect("open");
+        pending.wait(enqueued).expect("no fault");
+        drop(log);
+        assert_eq!(storage.left(), if offset == 0 { [101, 100] } else { [100, 101] });
     });
 }
 
