@@ -3,17 +3,43 @@
 //!
 //! # Where to begin in this documentation
 //!
-//! * [`Broker`] owns topics, in memory or in a directory; [`TopicConfig`] describes one.
-//! * [`Producer`] sends records: [`send`](Producer::send), [`send_batch`](Producer::send_batch),
-//!   [`record`](Producer::record) for headers and the rest.
-//! * [`Consumer`] polls them, blocking or [as a future](Consumer::next_records), seeks, and commits for a
-//!   group; [`ConsumerBuilder`] says what it reads and how much at once; [`Records`] and [`Record`] are what
-//!   it returns.
-//! * [`Codec`] turns keys and values into bytes and back.
-//! * [`Error`] is all that can go wrong, grouped by what you can do about it; [`Durability`] what a record
-//!   survives.
-//! * [`Partitioner`] chooses the partition of a record; [`KeyHash`] is the default.
-//! * [`Clock`] and [`storage`] are where time and files come from; tests can replace both.
+//! [`Broker`] owns the topics and makes everything else; [`BrokerBuilder`] is for settings of your own.
+//!
+//! * **Send**: [`Producer::send`], and [`send_batch`](Producer::send_batch) for records that are to be there
+//!   together. [`record`](Producer::record) and [`tombstone`](Producer::tombstone) begin a [`RecordBuilder`],
+//!   for headers, a timestamp, a partition. All of them say where it went: [`RecordMetadata`].
+//! * **Send without waiting**: [`Producer::enqueue`] hands out a [`Delivery`]: wait for it, await it, detach
+//!   it.
+//! * **Choose partitions**: [`KeyHash`] is the default; [`Sticky`], [`RoundRobin`] or your own
+//!   [`Partitioner`] is set with a [`ProducerBuilder`].
+//! * **Read**: [`ConsumerBuilder`] says which topics or partitions, from where ([`Start`], [`OutOfRange`])
+//!   and how much at once; [`Consumer::poll`] returns [`Records`], and each [`Record`] decodes itself when
+//!   asked. [`share`](Record::share) and [`to_owned_record`](Record::to_owned_record) make an [`OwnedRecord`]
+//!   of it.
+//! * **Go elsewhere**: [`Consumer::seek`] and those beside it, by offset and by time;
+//!   [`pause`](Consumer::pause); [`lag`](Consumer::lag). A [`WakeHandle`] ends a poll from another thread.
+//! * **Groups and commits**: [`ConsumerBuilder::group`]; [`Consumer::commit`],
+//!   [`commit_through`](Consumer::commit_through), [`commit_offsets`](Consumer::commit_offsets),
+//!   [`commit_with_metadata`](Consumer::commit_with_metadata), or
+//!   [`auto_commit`](ConsumerBuilder::auto_commit); [`CommittedOffset`] is what is read back.
+//!   [`Broker::reset_group`] puts a group elsewhere ([`ResetTo`]).
+//! * **In async code**, on any runtime: [`Producer::send_async`] ([`SendFuture`]), [`Consumer::next_records`]
+//!   ([`NextRecords`]), [`Consumer::stream`] ([`RecordsStream`]), [`Consumer::commit_async`]
+//!   ([`CommitFuture`]); a [`Delivery`] is a future too.
+//! * **Keys and values**: [`Codec`] lists those in the box, and shows how to write one ([`Scratch`]).
+//! * **Say what survives what**: [`Durability`], for the broker ([`BrokerBuilder::durability`]) and each
+//!   topic ([`TopicConfig::durability`]); [`Producer::flush`]; [`Broker::close`]; [`RecoveryReport`].
+//! * **Manage topics**: [`TopicConfig`]; [`Broker::create_topic`], [`open_topic`](Broker::open_topic),
+//!   [`list_topics`](Broker::list_topics), [`describe_topic`](Broker::describe_topic) ([`TopicDescription`]),
+//!   [`alter_topic`](Broker::alter_topic), [`increase_partitions`](Broker::increase_partitions),
+//!   [`delete_records`](Broker::delete_records), [`delete_topic`](Broker::delete_topic).
+//! * **Handle errors**: [`Error`], grouped by what you can do about it, and [`DecodeError`] for a record that
+//!   cannot be read.
+//! * **Test**: [`Clock`] and [`storage`] are where time and files come from; a [`ManualClock`], a
+//!   [`MemoryStorage`](storage::MemoryStorage) or your own can take their places.
+//! * **Coming from Kafka**: [`coming_from_kafka`] says what its names are called here, and
+//!   [`TopicConfig::from_kafka_properties`], [`Broker::producer_from_kafka_properties`] and
+//!   [`Broker::consumer_from_kafka_properties`] take its properties.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -30,6 +56,10 @@ mod record;
 pub mod storage;
 mod sync;
 mod topic;
+
+/// Nothing but this page, which is `docs/kafka.md`.
+#[doc = include_str!("../docs/kafka.md")]
+pub mod coming_from_kafka {}
 
 pub use broker::{
     Broker, BrokerBuilder, LoweredCommit, PartitionDescription, RecoveryReport, ResetTo, TopicDescription,

@@ -37,7 +37,6 @@ const SCAN_BYTES: u64 = 1 << 20;
 /// let broker = open()?;
 /// broker.create_topic("payments", TopicConfig::new())?;
 /// broker.close()?;
-///
 /// // As if the process had died when it had written the first bytes of a record:
 /// let log = "/data/payments-0/00000000000000000000.log".as_ref();
 /// let file = storage.open(log, OpenMode::Existing).expect("it exists");
@@ -46,7 +45,7 @@ const SCAN_BYTES: u64 = 1 << 20;
 ///
 /// let broker = open()?;
 /// let torn = &broker.recovery_report().torn_tails[0];
-/// assert_eq!((&*torn.path, torn.position, torn.bytes, torn.end_offset), (log, end, 3, 0));
+/// assert_eq!((&*torn.path, torn.position, torn.bytes), (log, end, 3));
 /// # Ok::<(), ottla::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
