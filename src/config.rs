@@ -181,7 +181,10 @@ impl TopicConfig {
         if let Some(asked) = self.durability
             && asked > defaults.best
         {
-            return Err(invalid_durability(asked, "Memory in a broker without a directory"));
+            return Err(invalid_durability(
+                asked,
+                "Memory in a broker without a directory, which has no files",
+            ));
         }
         let max_record_bytes = self.max_record_bytes.unwrap_or(MIB);
         let base = TopicSettings {

@@ -79,14 +79,17 @@ pub enum Error {
     },
 
     /// A topic of this name exists already. [`Broker::open_topic`](crate::Broker::open_topic) accepts that.
-    #[error("topic {topic:?} exists already")]
+    #[error("topic {topic:?} exists already; open_topic accepts that")]
     TopicExists {
         /// The existing topic.
         topic: String,
     },
 
     /// The topic exists with another number of partitions than was asked for.
-    #[error("topic {topic:?} has {existing} partitions, not {requested}")]
+    #[error(
+        "the number of partitions of topic {topic:?} is {existing}, not {requested}; \
+        increase_partitions changes it"
+    )]
     PartitionCountMismatch {
         /// The topic.
         topic: String,
@@ -184,14 +187,17 @@ pub enum Error {
     Decode(#[from] DecodeError),
 
     /// The consumer does not read this partition.
-    #[error("{partition} is not assigned to this consumer")]
+    #[error("{partition} is not assigned to this consumer; assignment() tells what is")]
     NotAssigned {
         /// The partition.
         partition: TopicPartition,
     },
 
     /// A consumer was built without topics, or with both subscribed and hand-assigned ones.
-    #[error("a consumer needs either topics or partitions assigned by hand, and has {found}")]
+    #[error(
+        "a consumer needs topics (topic, topics, topics_matching) or partitions assigned by hand (assign), \
+        and has {found}"
+    )]
     InvalidSubscription {
         /// What the builder was given.
         found: &'static str,
@@ -208,13 +214,19 @@ pub enum Error {
 
     /// Committed offsets belong to a group, and this consumer has none. Name one with
     /// [`ConsumerBuilder::group`](crate::ConsumerBuilder::group).
-    #[error("this consumer has no group, so it cannot commit offsets or read committed ones")]
+    #[error(
+        "this consumer has no group, so it cannot commit offsets or read committed ones; \
+        name one on its builder"
+    )]
     NoGroup,
 
     /// The position is outside what the partition holds: retention or a bound took the records, or a
     /// seek missed. Seek to go on, or choose a policy with
     /// [`ConsumerBuilder::on_out_of_range`](crate::ConsumerBuilder::on_out_of_range).
-    #[error("offset {requested} of {partition} is out of range: it holds {earliest} to {latest}")]
+    #[error(
+        "offset {requested} of {partition} is out of range: it begins with {earliest}, \
+        and the next record will be {latest}"
+    )]
     OffsetOutOfRange {
         /// The partition.
         partition: TopicPartition,
@@ -231,7 +243,7 @@ pub enum Error {
     Woken,
 
     /// [`Start::Committed`](crate::Start::Committed) was asked for, and the group has committed nothing here.
-    #[error("group {group:?} has no committed offset for {partition}")]
+    #[error("{} has no committed offset for {partition} to begin with", named_group(group))]
     NoCommittedOffset {
         /// The group; empty for a consumer without one.
         group: String,
@@ -240,7 +252,10 @@ pub enum Error {
     },
 
     /// The group already has a member. Wait until it is dropped, or use another group.
-    #[error("group {group:?} already has a member; one at a time is supported")]
+    #[error(
+        "group {group:?} has a member already, and can have one at a time: close or drop that consumer, \
+        or name another group"
+    )]
     GroupInUse {
         /// The group.
         group: String,
@@ -285,7 +300,10 @@ pub enum Error {
     /// More is enqueued for this partition and not yet acknowledged than may be: 64 MiB. Nothing was
     /// enqueued; wait for a delivery and try again. (`send` writes what is in its way itself, `send_async`
     /// waits for room.)
-    #[error("{partition} has {pending_bytes} bytes not acknowledged yet, and takes no more beyond {max}")]
+    #[error(
+        "{partition} has {pending_bytes} bytes not acknowledged yet, and takes no more beyond {max}: \
+        wait for a delivery"
+    )]
     TopicFull {
         /// The partition.
         partition: TopicPartition,
@@ -332,7 +350,7 @@ pub enum Error {
     /// A fault, now or earlier, left the partition unable to take records; reading it still works. Opening
     /// the broker again recovers what is on disk; a record whose own send was answered with this is then
     /// there or not.
-    #[error("{partition} takes no more records after a fault: {fault}")]
+    #[error("{partition} takes no more records, until the broker is opened again, after a fault: {fault}")]
     PartitionFailed {
         /// The partition.
         partition: TopicPartition,
@@ -410,6 +428,10 @@ impl Error {
             }
         }
     }
+}
+
+fn named_group(group: &str) -> String {
+    if group.is_empty() { "a consumer without a group".to_owned() } else { format!("group {group:?}") }
 }
 
 /// The part of a record that a [`Codec`](crate::Codec) works on. Shown as `key` or `value`.

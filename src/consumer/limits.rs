@@ -33,7 +33,7 @@ impl Limits {
             Some(bytes) if !(1..=most).contains(&bytes) => Err(Error::InvalidConfig {
                 setting: "min_bytes",
                 value: bytes.to_string(),
-                allowed: format!("1 to {most}, which is max_bytes"),
+                allowed: format!("1 to {most}; max_bytes sets the upper end"),
             }),
             _ => Ok(()),
         }

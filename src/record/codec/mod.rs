@@ -70,6 +70,12 @@ use crate::error::CodecError;
 /// broker.producer::<String, Cents>("prices")?.send("apple", 120)?;
 /// # Ok::<(), ottla::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a codec",
+    label = "a codec is needed here: it says how a key or value becomes bytes",
+    note = "text: `String` (takes `&str`); bytes: `Raw` (takes `&[u8]`); no key: `()`; what may be null: `Option<C>`",
+    note = "structs and floats: `Json<T>`, `Postcard<T>`, `Prost<M>` or `Zerocopy<T>`, each a feature of `ottla`"
+)]
 pub trait Codec: 'static {
     /// What is given to send.
     type Input<'a>;
