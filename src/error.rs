@@ -324,8 +324,9 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A sync failed after the record, or the commit, was written: it may or may not be there after the next
-    /// open, and no consumer of this broker sees it. The partition takes no more records.
+    /// A sync failed after the record, or the commit, was written, or a write failed that could not be
+    /// undone: it may or may not be there after the next open, and no consumer of this broker sees it. The
+    /// partition takes no more records.
     #[error("it is not known whether offset {offset} of {partition} is kept: {fault}")]
     OutcomeUnknown {
         /// The partition.

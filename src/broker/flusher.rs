@@ -34,7 +34,7 @@ impl Flusher {
                 None => requests.recv().map_err(RecvTimeoutError::from),
             };
             match received {
-                Ok(FlushRequest::Write(log)) => work(&log, Syncer::write),
+                Ok(FlushRequest::Write(log)) => work(&log, Syncer::write_as_asked),
                 Ok(FlushRequest::SyncWithin(interval, log)) => {
                     self.asked += 1;
                     self.due.insert((Instant::now() + interval, self.asked), log);
@@ -54,7 +54,7 @@ impl Flusher {
         while let Some(first) = self.due.first_entry()
             && is_due(first.key().0)
         {
-            work(&first.remove(), Syncer::sync);
+            work(&first.remove(), Syncer::sync_as_asked);
         }
     }
 }

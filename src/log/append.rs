@@ -10,7 +10,7 @@ use super::stage::MAX_UNPUBLISHED_BYTES;
 use super::syncer::Syncer;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
-use crate::sync::{Arc, Event, EventListener};
+use crate::sync::{Arc, AtomicBool, Event, EventListener, Ordering};
 
 /// A batch that was enqueued.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Pending {
     completion: Arc<Completion>,
     /// Knows the log weakly: who keeps a delivery does not keep the directory in use.
     syncer: Arc<Syncer>,
+    /// Whether anybody was told the outcome.
+    heard: AtomicBool,
 }
 
 impl PartitionLog {
@@ -50,22 +52,23 @@ impl PartitionLog {
     #[inline(never)]
     fn append_to_disk(&self, home: &Home, batch: &[NewRecord<'_>]) -> Result<u64> {
         let mut stage = self.stage().lock();
-        let alone = stage.is_written() && !self.publishes_when_synced();
+        let alone = stage.unpublished_bytes() == 0 && !self.publishes_when_synced();
         let base_offset = self.stage_batch(&mut stage, batch)?;
         if alone
             && let Some(mut tail) = home.tail.try_lock()
             && let Some(piece) = stage.unwritten()
         {
-            // Nobody else has anything to write: no need to agree with others on who does it.
+            // Nobody else has anything to write: no need to agree with others on who does it. Nothing is to
+            // be synced before it is seen either, whatever the topic promises from now on.
             self.request_sync(home, &mut stage);
             drop(stage);
-            return self.write_piece(home, &mut tail, &piece).map(|()| base_offset);
+            return self.write_piece(home, &mut tail, &piece, false).map(|()| base_offset);
         }
         let completion = stage.completion();
         self.request_sync(home, &mut stage);
         drop(stage);
         self.write_for(home, &completion);
-        Pending { completion, syncer: Arc::clone(&home.syncer) }.wait(base_offset)?;
+        Pending::new(completion, home).wait(base_offset)?;
         Ok(base_offset)
     }
 
@@ -85,6 +88,8 @@ impl PartitionLog {
             return self.append(batch).map(|base_offset| Enqueued { base_offset, pending: None });
         };
         let mut stage = self.stage().lock();
+        // First: a log that has ended will never have room.
+        self.check_appendable()?;
         if stage.is_full() {
             let (partition, pending_bytes) = (self.identity().topic_partition(), stage.unpublished_bytes());
             return Err(Error::TopicFull { partition, pending_bytes, max: MAX_UNPUBLISHED_BYTES });
@@ -93,8 +98,7 @@ impl PartitionLog {
         let completion = stage.completion();
         self.request_write(home, &mut stage);
         self.request_sync(home, &mut stage);
-        let pending = Pending { completion, syncer: Arc::clone(&home.syncer) };
-        Ok(Enqueued { base_offset, pending: Some(pending) })
+        Ok(Enqueued { base_offset, pending: Some(Pending::new(completion, home)) })
     }
 }
 
@@ -110,9 +114,19 @@ impl PartitionLog {
 }
 
 impl Pending {
+    fn new(completion: Arc<Completion>, home: &Home) -> Self {
+        Self { completion, syncer: Arc::clone(&home.syncer), heard: AtomicBool::new(false) }
+    }
+
     /// What became of the record at `offset`; `None` while that is open.
     pub(crate) fn outcome(&self, offset: u64) -> Option<Result<()>> {
-        self.completion.outcome(&|| self.syncer.identity().topic_partition(), offset)
+        let outcome = self.completion.outcome(&|| self.syncer.identity().topic_partition(), offset)?;
+        self.heard.store(true, Ordering::Relaxed);
+        Some(outcome)
+    }
+
+    pub(crate) fn is_decided(&self) -> bool {
+        self.completion.is_complete()
     }
 
     /// Blocks until it is decided. Writes and syncs on this thread rather than wait for the flusher.
@@ -135,5 +149,15 @@ impl Pending {
     /// Ready when it is decided.
     pub(crate) fn poll(&self, listener: &mut Option<EventListener>, context: &mut Context<'_>) -> Poll<()> {
         self.completion.poll(listener, context)
+    }
+}
+
+impl Drop for Pending {
+    /// If the record is lost that nobody asked for, the next flush says so.
+    fn drop(&mut self) {
+        if !self.heard.load(Ordering::Relaxed) {
+            self.completion.detach();
+            self.syncer.note_unheard(&self.completion);
+        }
     }
 }

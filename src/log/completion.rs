@@ -1,5 +1,5 @@
 //! How those who wait for an append hear of its outcome. Batches that are written to the file together share
-//! one [`Completion`].
+//! one [`Completion`]; whoever is to decide it holds its [`Promise`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
-use crate::sync::{Arc, Event, EventListener, Listener, OnceLock};
+use crate::sync::{Arc, AtomicBool, Event, EventListener, Listener, OnceLock, Ordering, fence};
 
 /// Why batches were not acknowledged.
 #[derive(Clone, Debug)]
 pub(super) enum AppendFault {
     /// They are not in the log.
     NotAppended(Arc<Error>),
-    /// They are in the file, and it is not known whether a power loss would take them.
+    /// It is not known whether the next open finds them.
     Unknown(String),
 }
 
@@ -24,6 +24,29 @@ pub(super) enum AppendFault {
 pub(super) struct Completion {
     outcome: OnceLock<Result<(), AppendFault>>,
     event: Event,
+    /// Nobody holds a delivery any more for one of the batches.
+    detached: AtomicBool,
+    /// What became of those is being told.
+    reported: AtomicBool,
+}
+
+/// The right to decide the outcome of a [`Completion`], and the duty: if it is dropped, the outcome is
+/// unknown. So nobody waits for ever, even if the storage panics.
+#[derive(Debug, Default)]
+pub(super) struct Promise(Arc<Completion>);
+
+impl Promise {
+    pub(super) fn completion(&self) -> Arc<Completion> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if !self.0.is_complete() {
+            self.0.complete(Err(AppendFault::Unknown("the work on it was broken off".to_owned())));
+        }
+    }
 }
 
 impl Completion {
@@ -31,6 +54,22 @@ impl Completion {
     pub(super) fn complete(&self, outcome: Result<(), AppendFault>) {
         self.outcome.get_or_init(|| outcome);
         self.event.notify(usize::MAX);
+    }
+
+    /// Takes note that nobody will ask what became of one of the batches.
+    pub(super) fn detach(&self) {
+        self.detached.store(true, Ordering::Relaxed);
+        // Whoever comes second, this or the outcome, sees the other.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Why batches that nobody will ask for were not acknowledged, once; `None` as long as there are none.
+    pub(super) fn unheard(&self) -> Option<&AppendFault> {
+        let fault = self.outcome.get()?.as_ref().err()?;
+        fence(Ordering::SeqCst);
+        let is_unheard =
+            self.detached.load(Ordering::Relaxed) && !self.reported.swap(true, Ordering::Relaxed);
+        is_unheard.then_some(fault)
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -98,8 +137,8 @@ impl Completion {
 }
 
 /// Tells all who wait.
-pub(super) fn complete_all(completions: Vec<Arc<Completion>>, outcome: &Result<(), AppendFault>) {
-    for completion in completions {
+pub(super) fn complete_all(promises: &[Promise], outcome: &Result<(), AppendFault>) {
+    for Promise(completion) in promises {
         completion.complete(outcome.clone());
     }
 }

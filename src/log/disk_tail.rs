@@ -2,7 +2,7 @@
 //! writes to the log's files, one at a time; batches are staged meanwhile.
 
 use super::chunk::StagedBytes;
-use super::completion::Completion;
+use super::completion::{Completion, Promise};
 use super::identity::LogPlace;
 use super::recovery::Recovered;
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, WriteError};
@@ -28,7 +28,7 @@ pub(super) struct DiskTail {
     /// What was written last, if a sync is to publish it.
     unpublished: Option<StagedBytes>,
     /// Who waits for a sync.
-    waiting: Vec<Arc<Completion>>,
+    waiting: Vec<Promise>,
 }
 
 impl DiskTail {
@@ -81,14 +81,14 @@ impl DiskTail {
     }
 
     /// Leaves publishing what was written to the next sync, and telling those who wait.
-    pub(super) fn leave_to_sync(&mut self, written: &StagedBytes, waiting: Vec<Arc<Completion>>) {
+    pub(super) fn leave_to_sync(&mut self, written: &StagedBytes, waiting: Vec<Promise>) {
         self.unpublished = Some(written.clone());
         self.waiting.extend(waiting);
     }
 
     /// Those who wait for a sync.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &Completion> {
-        self.waiting.iter().map(Arc::as_ref)
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Arc<Completion>> {
+        self.waiting.iter().map(Promise::completion)
     }
 
     /// Whether somebody waits for a sync.
@@ -139,7 +139,7 @@ impl DiskTail {
     }
 
     /// Those who wait for a sync that will not be.
-    pub(super) fn give_up_waiting(&mut self) -> Vec<Arc<Completion>> {
+    pub(super) fn give_up_waiting(&mut self) -> Vec<Promise> {
         self.unpublished = None;
         std::mem::take(&mut self.waiting)
     }

@@ -48,3 +48,66 @@ impl FlushQueue {
         drop(self.requests.send(FlushRequest::Stop));
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::{Durability, TopicConfig, TopicDefaults};
+    use crate::log::{LogIdentity, LogPlace, PartitionLog};
+    use crate::record::frame::NewRecord;
+    use crate::storage::{DataDir, MemoryStorage};
+
+    fn log(config: &TopicConfig, flush: FlushQueue) -> Arc<PartitionLog> {
+        let storage = Arc::new(MemoryStorage::default());
+        let place = LogPlace {
+            data_dir: Arc::new(DataDir::own(storage, Path::new("/data")).expect("free")),
+            dir: "/data".into(),
+            clock: Arc::new(SystemClock),
+            flush,
+            reads: Arc::default(),
+        };
+        let identity = LogIdentity { topic: "payments".into(), partition: 0, id: 7 };
+        PartitionLog::create(&identity, &place).expect("in memory");
+        let found = PartitionLog::examine(identity, place, 0).expect("readable");
+        let settings = config.settings(&TopicDefaults::on_disk()).expect("in range");
+        PartitionLog::open(found, &settings).expect("no damage").0
+    }
+
+    const RECORD: NewRecord<'static> = NewRecord { key: None, value: None, headers: &[], timestamp: 0 };
+
+    #[test]
+    fn a_flusher_that_is_busy_is_not_asked_again_and_again() {
+        for durability in [Durability::ProcessCrash, Durability::PowerLoss] {
+            let (flush, requests) = FlushQueue::new();
+            let log = log(&TopicConfig::new().durability(durability), flush);
+            for _ in 0..100 {
+                log.enqueue(&[RECORD]).expect("room");
+                log.append(&[RECORD]).expect("no fault");
+                log.sync().expect("no fault");
+            }
+            assert!(requests.len() <= 2, "{} requests at {durability:?}", requests.len());
+        }
+    }
+
+    #[test]
+    fn a_shorter_sync_interval_counts_for_the_next_record() {
+        let (flush, requests) = FlushQueue::new();
+        let config = |seconds| TopicConfig::new().sync_interval(Duration::from_secs(seconds));
+        let log = log(&config(3_600), flush);
+        log.append(&[RECORD]).expect("no fault");
+        log.settings().apply(&config(1).settings(&TopicDefaults::on_disk()).expect("in range"));
+        log.append(&[RECORD]).expect("no fault");
+        log.append(&[RECORD]).expect("no fault");
+        let asked: Vec<u64> = requests
+            .try_iter()
+            .filter_map(|request| match request {
+                FlushRequest::SyncWithin(interval, _) => Some(interval.as_secs()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(asked, [3_600, 1]);
+    }
+}

@@ -18,7 +18,7 @@ use super::identity::{LogIdentity, LogPlace};
 use super::recovery::{self, TornTail};
 use super::segment::{Segment, SegmentHeader, WriteError};
 use super::settings::LogSettings;
-use super::stage::{Piece, Stage};
+use super::stage::{Piece, Stage, TakenBack};
 use super::syncer::{SyncSource, Syncer, Unsynced};
 use super::view::View;
 use crate::config::{Durability, TopicSettings};
@@ -54,8 +54,6 @@ pub(super) struct Home {
     pub(super) syncer: Arc<Syncer>,
     /// Notified when fewer bytes wait to be acknowledged.
     pub(super) room: Event,
-    /// Why records were taken back of which nobody held a delivery any more; for the next flush.
-    unheard: Mutex<Option<Error>>,
 }
 
 /// A log on disk that can be opened.
@@ -103,6 +101,11 @@ impl PartitionLog {
         let seed = CrcSeed::new(identity.id);
         let stage = Stage::on_disk(view.end_offset(), DISK_TAIL_BYTES, seed, tail.position());
         let log = Self::assemble(identity, settings, stage, view, Some((place, tail)));
+        if log.publishes_when_synced() {
+            // A process may have ended between the write of a record and its sync; readers are to see it only
+            // now.
+            log.sync()?;
+        }
         Ok((log, recovered.torn_tail))
     }
 
@@ -117,7 +120,7 @@ impl PartitionLog {
             disk: disk.map(|(place, tail)| {
                 let storage = place.data_dir.shared_storage();
                 let syncer = Arc::new(Syncer::new(this.clone(), identity.clone(), storage));
-                Home { place, tail: Mutex::new(tail), syncer, room: Event::new(), unheard: Mutex::default() }
+                Home { place, tail: Mutex::new(tail), syncer, room: Event::new() }
             }),
             identity,
             settings: LogSettings::new(settings),
@@ -198,6 +201,11 @@ impl PartitionLog {
         Ok(stage.push(batch, bytes, &self.settings, &self.view))
     }
 
+    /// Whether records can be appended.
+    pub(super) fn check_appendable(&self) -> Result<()> {
+        self.health.check_appendable(&self.identity)
+    }
+
     /// Whether what is written waits for a sync before readers see it.
     #[inline]
     pub(super) fn publishes_when_synced(&self) -> bool {
@@ -206,30 +214,37 @@ impl PartitionLog {
 
     /// Writes everything staged so far to the file. After an error nothing is staged.
     pub(super) fn write_all(&self, home: &Home, tail: &mut DiskTail) -> Result<()> {
-        let end_offset = {
-            let mut stage = self.stage.lock();
-            stage.write_requested = false;
-            stage.next_offset()
-        };
+        let end_offset = self.stage.lock().next_offset();
         while tail.end_offset() < end_offset {
-            let Some(piece) = self.stage.lock().unwritten() else { break };
-            self.write_piece(home, tail, &piece)?;
+            let (piece, leave_to_sync) = {
+                let mut stage = self.stage.lock();
+                let Some(piece) = stage.unwritten() else { break };
+                // Readers see records in order: not before those that were sent when more was promised.
+                (piece, self.publishes_when_synced() || !stage.is_written_published())
+            };
+            self.write_piece(home, tail, &piece, leave_to_sync)?;
         }
         Ok(())
     }
 
     /// Writes a piece to the file and, unless that is left to a sync, publishes it and tells those who wait.
     /// After an error nothing is staged, and whoever waited was told.
-    pub(super) fn write_piece(&self, home: &Home, tail: &mut DiskTail, piece: &Piece) -> Result<()> {
+    pub(super) fn write_piece(
+        &self,
+        home: &Home,
+        tail: &mut DiskTail,
+        piece: &Piece,
+        leave_to_sync: bool,
+    ) -> Result<()> {
         if let Err(error) = self.write_to_file(home, tail, piece) {
-            let error = match error {
-                WriteError::Undone(error) => error,
-                WriteError::NotUndone(fault) => self.health.fail(fault, &self.identity),
+            let (error, left) = match error {
+                WriteError::Undone(error) => (error, None),
+                WriteError::NotUndone(fault) => {
+                    (self.health.fail(fault.clone(), &self.identity), Some(fault))
+                }
             };
-            return Err(self.take_back(home, tail, error));
+            return Err(self.take_back(home, tail, error, left));
         }
-        // Read once: it may be altered meanwhile.
-        let leave_to_sync = self.publishes_when_synced();
         let mut stage = self.stage.lock();
         let waiting = stage.wrote(&piece.bytes);
         if leave_to_sync {
@@ -238,7 +253,7 @@ impl PartitionLog {
             return Ok(());
         }
         self.publish(home, stage, &piece.bytes);
-        complete_all(waiting, &Ok(()));
+        complete_all(&waiting, &Ok(()));
         Ok(())
     }
 
@@ -261,16 +276,17 @@ impl PartitionLog {
         tail.write(piece)
     }
 
-    /// Takes back what is staged and not written, and tells those who wait for it. Returns the error.
+    /// Takes back what is staged and not written, and tells those who wait for it. Returns the error. `left`:
+    /// the next open may find what somebody had begun to write, for this reason.
     #[cold]
-    fn take_back(&self, home: &Home, tail: &DiskTail, error: Error) -> Error {
-        let waiting = self.stage.lock().drop_unwritten(tail.position());
-        // A completion that nobody else holds belongs to deliveries that were detached.
-        if waiting.iter().any(|completion| Arc::strong_count(completion) == 1) {
-            home.unheard.lock().get_or_insert_with(|| error.duplicate());
+    fn take_back(&self, home: &Home, tail: &DiskTail, error: Error, left: Option<String>) -> Error {
+        let TakenBack { attempted, untouched } = self.stage.lock().drop_unwritten(tail.position());
+        let not_appended = AppendFault::NotAppended(Arc::new(error.duplicate()));
+        complete_all(&attempted, &Err(left.map_or_else(|| not_appended.clone(), AppendFault::Unknown)));
+        complete_all(&untouched, &Err(not_appended));
+        for promise in attempted.iter().chain(&untouched) {
+            home.syncer.note_unheard(&promise.completion());
         }
-        let fault = AppendFault::NotAppended(Arc::new(error.duplicate()));
-        complete_all(waiting, &Err(fault));
         home.room.notify(usize::MAX);
         error
     }
@@ -285,23 +301,28 @@ impl PartitionLog {
     /// Asks the flusher for a sync within the topic's interval, once until it is done.
     #[inline]
     pub(super) fn request_sync(&self, home: &Home, stage: &mut Stage) {
-        if !stage.sync_requested {
-            stage.sync_requested = home.place.flush.sync_within(self.settings.sync_interval(), &home.syncer);
+        let interval = self.settings.sync_interval();
+        if stage.sync_requested.is_none_or(|asked| asked > interval) {
+            let is_asked = home.place.flush.sync_within(interval, &home.syncer);
+            stage.sync_requested = is_asked.then_some(interval);
         }
     }
 
-    /// Makes everything appended so far survive a power loss. Nothing to do in memory. Also answers for
-    /// records that were taken back when nobody waited for them any more.
+    /// Makes everything appended so far survive a power loss. Nothing to do in memory.
     pub(crate) fn sync(&self) -> Result<()> {
-        let Some(home) = &self.disk else { return Ok(()) };
-        home.syncer.sync()?;
-        home.unheard.lock().take().map_or(Ok(()), Err)
+        self.disk.as_ref().map_or(Ok(()), |home| home.syncer.sync())
+    }
+
+    /// As [`sync`](Self::sync), and answers for records that were lost when nobody waited for them any more.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.sync()?;
+        self.disk.as_ref().map_or(Ok(()), |home| home.syncer.take_unheard())
     }
 
     /// Ends appends and fetches, for good, and makes everything durable.
     pub(crate) fn close(&self) -> Result<()> {
         self.end(Status::Closed);
-        self.sync()?;
+        self.flush()?;
         self.health.check_not_failed(&self.identity)
     }
 
@@ -310,10 +331,12 @@ impl PartitionLog {
         self.end(Status::Deleted);
         if let Some(home) = &self.disk {
             let mut tail = home.tail.lock();
-            let mut waiting = self.stage.lock().drop_unwritten(tail.position());
-            waiting.extend(tail.give_up_waiting());
+            let TakenBack { attempted, untouched } = self.stage.lock().drop_unwritten(tail.position());
             let error = Error::TopicDeleted { topic: self.identity.topic.to_string() };
-            complete_all(waiting, &Err(AppendFault::NotAppended(Arc::new(error))));
+            let deleted = Err(AppendFault::NotAppended(Arc::new(error)));
+            for waiting in [tail.give_up_waiting(), attempted, untouched] {
+                complete_all(&waiting, &deleted);
+            }
             home.room.notify(usize::MAX);
         }
     }
@@ -337,6 +360,14 @@ impl PartitionLog {
 }
 
 impl SyncSource for PartitionLog {
+    fn write_begins(&self) {
+        self.stage.lock().write_requested = false;
+    }
+
+    fn sync_begins(&self) {
+        self.stage.lock().sync_requested = None;
+    }
+
     fn write_staged(&self) -> Result<()> {
         let Some(home) = &self.disk else { return Ok(()) };
         self.write_all(home, &mut home.tail.lock())
@@ -347,9 +378,7 @@ impl SyncSource for PartitionLog {
     }
 
     fn take_unsynced(&self) -> Option<Unsynced> {
-        let mut tail = self.disk.as_ref()?.tail.lock();
-        self.stage.lock().sync_requested = false;
-        tail.take_unsynced()
+        self.disk.as_ref()?.tail.lock().take_unsynced()
     }
 
     fn synced(&self, done: &Unsynced) {
@@ -362,16 +391,19 @@ impl SyncSource for PartitionLog {
 
     fn rouse(&self) {
         let Some(home) = &self.disk else { return };
-        home.tail.lock().waiting().for_each(Completion::rouse);
-        self.stage.lock().waiting().for_each(Completion::rouse);
+        let mut waiting: Vec<Arc<Completion>> = home.tail.lock().waiting().collect();
+        waiting.extend(self.stage.lock().waiting());
+        // Wakers are others' code: no lock is held.
+        waiting.iter().for_each(|completion| completion.rouse());
     }
 
     fn fail(&self, fault: String) {
         let Some(home) = &self.disk else { return };
         let mut tail = home.tail.lock();
         let error = self.health.fail(fault.clone(), &self.identity);
-        complete_all(tail.give_up_waiting(), &Err(AppendFault::Unknown(fault)));
-        drop(self.take_back(home, &tail, error));
+        complete_all(&tail.give_up_waiting(), &Err(AppendFault::Unknown(fault.clone())));
+        // What somebody had begun to write ended in a panic.
+        drop(self.take_back(home, &tail, error, Some(fault)));
     }
 }
 

@@ -2,9 +2,11 @@
 //! are written to a file and shown to readers. Nothing in this file does I/O; all of it is touched only by
 //! the holder of the partition's lock.
 
+use std::time::Duration;
+
 use super::chunk::{Chunk, ChunkWriter, Mark, StagedBytes};
 use super::chunk_supply::ChunkSupply;
-use super::completion::Completion;
+use super::completion::{Completion, Promise};
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::settings::LogSettings;
 use super::view::View;
@@ -27,9 +29,9 @@ pub(super) struct Stage {
     plan: Option<Plan>,
     /// Bytes that readers do not see yet.
     unpublished_bytes: usize,
-    /// The flusher was asked for a sync within its interval.
-    pub(super) sync_requested: bool,
-    /// The flusher was asked to write at once.
+    /// The flusher was asked for a sync within this time, and has not begun with it.
+    pub(super) sync_requested: Option<Duration>,
+    /// The flusher was asked to write at once, and has not begun with it.
     pub(super) write_requested: bool,
 }
 
@@ -49,9 +51,9 @@ struct StagedChunk {
     /// How much of it is in the file.
     written: Mark,
     /// Of the batches that nobody has begun to write.
-    open: Option<Arc<Completion>>,
+    open: Option<Promise>,
     /// Of the batches that are being written. More than one if an attempt ended in a panic.
-    writing: Vec<Arc<Completion>>,
+    writing: Vec<Promise>,
 }
 
 /// Consecutive staged batches of one chunk, to be written.
@@ -64,6 +66,13 @@ pub(super) struct Piece {
     pub(super) starts_segment: bool,
 }
 
+/// Those who waited for what was taken back, by whether somebody had begun to write it.
+#[derive(Debug, Default)]
+pub(super) struct TakenBack {
+    pub(super) attempted: Vec<Promise>,
+    pub(super) untouched: Vec<Promise>,
+}
+
 impl Stage {
     /// In memory.
     pub(super) fn in_memory(next_offset: u64, limit: u64) -> Self {
@@ -73,7 +82,7 @@ impl Stage {
             supply: ChunkSupply::new(limit),
             plan: None,
             unpublished_bytes: 0,
-            sync_requested: false,
+            sync_requested: None,
             write_requested: false,
         }
     }
@@ -179,23 +188,23 @@ impl Stage {
         }
     }
 
-    /// Whether everything staged is in the file.
-    pub(super) fn is_written(&self) -> bool {
-        self.chunks.last().is_none_or(|last| last.written == last.writer.staged())
+    /// Whether readers see everything that is in the file.
+    pub(super) fn is_written_published(&self) -> bool {
+        self.chunks.iter().all(|chunk| chunk.writer.published() == chunk.written)
     }
 
     /// The completion of the batch that was pushed last. It must not have been taken to be written yet.
     pub(super) fn completion(&mut self) -> Arc<Completion> {
         match self.chunks.last_mut() {
-            Some(chunk) => Arc::clone(chunk.open.get_or_insert_default()),
+            Some(chunk) => chunk.open.get_or_insert_default().completion(),
             None => Arc::default(),
         }
     }
 
     /// Those who wait for what is not in the file yet.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &Completion> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Arc<Completion>> {
         let waiting = self.chunks.iter().flat_map(|chunk| chunk.writing.iter().chain(&chunk.open));
-        waiting.map(Arc::as_ref)
+        waiting.map(Promise::completion)
     }
 
     /// The oldest batches that are not in the file yet, as many as lie together. Taken by one at a time, who
@@ -213,7 +222,7 @@ impl Stage {
     }
 
     /// Takes note that everything up to the end of `written` is in the file. Returns who waits for that.
-    pub(super) fn wrote(&mut self, written: &StagedBytes) -> Vec<Arc<Completion>> {
+    pub(super) fn wrote(&mut self, written: &StagedBytes) -> Vec<Promise> {
         match self.chunk_of(written) {
             Some(number) => {
                 self.chunks[number].written = written.end();
@@ -241,14 +250,13 @@ impl Stage {
     }
 
     /// Takes back everything that is not in the file, which ends at `position`; its offsets are given again.
-    /// Returns who waited for it.
-    pub(super) fn drop_unwritten(&mut self, position: u64) -> Vec<Arc<Completion>> {
+    pub(super) fn drop_unwritten(&mut self, position: u64) -> TakenBack {
         let is_behind = |chunk: &StagedChunk| chunk.written != chunk.writer.staged();
-        let Some(first) = self.chunks.iter().position(is_behind) else { return Vec::new() };
-        let mut waiting = Vec::new();
+        let Some(first) = self.chunks.iter().position(is_behind) else { return TakenBack::default() };
+        let mut taken_back = TakenBack::default();
         for chunk in &mut self.chunks[first..] {
-            waiting.append(&mut chunk.writing);
-            waiting.extend(chunk.open.take());
+            taken_back.attempted.append(&mut chunk.writing);
+            taken_back.untouched.extend(chunk.open.take());
         }
         // The first chunk of all is in the view and stays, even if it is empty.
         let keep = if self.chunks[first].written == Mark::START { first.max(1) } else { first + 1 };
@@ -265,7 +273,7 @@ impl Stage {
         }
         let unpublished = |chunk: &StagedChunk| chunk.writer.staged().bytes - chunk.writer.published().bytes;
         self.unpublished_bytes = self.chunks.iter().map(unpublished).sum();
-        waiting
+        taken_back
     }
 }
 

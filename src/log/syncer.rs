@@ -1,8 +1,10 @@
 //! Syncing a log: one sync at a time, and none after one that failed. Lives apart from the log, so that the
 //! flusher, in the middle of a sync, keeps neither the log nor its directory in use.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::chunk::StagedBytes;
-use super::completion::{AppendFault, Completion, complete_all};
+use super::completion::{AppendFault, Completion, Promise, complete_all};
 use super::identity::LogIdentity;
 use super::segment::Segment;
 use crate::error::{Error, Result};
@@ -19,24 +21,32 @@ pub(super) struct Unsynced {
     /// Up to where readers may see the log then, if they do not yet.
     pub(super) unpublished: Option<StagedBytes>,
     /// Who waits for it.
-    pub(super) waiting: Vec<Arc<Completion>>,
+    pub(super) waiting: Vec<Promise>,
 }
 
 impl Unsynced {
-    fn complete(&mut self, outcome: &Result<(), AppendFault>) {
-        complete_all(std::mem::take(&mut self.waiting), outcome);
+    /// Syncs it. A storage that panics has failed: it is not known what it did.
+    fn sync(&self, storage: &dyn Storage) -> Result<(), String> {
+        let sync = || self.segments.iter().try_for_each(|segment| segment.sync(storage));
+        match catch_unwind(AssertUnwindSafe(sync)) {
+            Ok(outcome) => outcome.map_err(|error| error.to_string()),
+            Err(_) => Err("the storage panicked".to_owned()),
+        }
     }
-}
 
-impl Drop for Unsynced {
-    /// Nobody waits for ever, even if the storage panicked.
-    fn drop(&mut self) {
-        self.complete(&Err(AppendFault::Unknown("its sync was broken off".to_owned())));
+    fn complete(&self, outcome: &Result<(), AppendFault>) {
+        complete_all(&self.waiting, outcome);
     }
 }
 
 /// A log, as far as syncing needs it.
 pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
+    /// The flusher begins to write: what is staged from now on has to ask it anew.
+    fn write_begins(&self);
+
+    /// The flusher begins to sync: what is staged from now on has to ask it anew.
+    fn sync_begins(&self);
+
     /// Writes what is staged to the file. What could not be written was taken back, and those who wait for
     /// it were told.
     fn write_staged(&self) -> Result<()>;
@@ -68,11 +78,29 @@ pub(crate) struct Syncer {
     /// Held during a sync: that it failed is known before the next one begins. A failed sync is final: the
     /// system may have dropped the bytes and report success the next time.
     fault: Mutex<Option<String>>,
+    /// Why records were lost that nobody asked for; for the next flush.
+    unheard: Mutex<Option<Error>>,
+}
+
+/// The right to sync. When it ends, one of those who came meanwhile goes on, however it ends.
+struct Turn<'a> {
+    syncer: &'a Syncer,
+    known_fault: Option<MutexGuard<'a, Option<String>>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.known_fault = None;
+        if let Some(log) = self.syncer.log.upgrade() {
+            log.rouse();
+        }
+    }
 }
 
 impl Syncer {
     pub(super) fn new(log: Weak<dyn SyncSource>, identity: LogIdentity, storage: Arc<dyn Storage>) -> Self {
-        Self { log, identity, storage, left: Mutex::default(), fault: Mutex::default() }
+        let (left, fault, unheard) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { log, identity, storage, left, fault, unheard }
     }
 
     pub(super) fn identity(&self) -> &LogIdentity {
@@ -84,15 +112,26 @@ impl Syncer {
         self.sync_and_pass_on(self.fault.lock())
     }
 
-    /// Writes what is staged, and syncs it if somebody waits for that.
-    pub(crate) fn write(&self) -> Result<()> {
+    /// As [`sync`](Self::sync), for the flusher.
+    pub(crate) fn sync_as_asked(&self) -> Result<()> {
+        if let Some(log) = self.log.upgrade() {
+            log.sync_begins();
+        }
+        self.sync()
+    }
+
+    /// Writes what is staged, and syncs it if somebody waits for that; for the flusher.
+    pub(crate) fn write_as_asked(&self) -> Result<()> {
         let Some(log) = self.log.upgrade() else { return self.sync() };
-        log.write_staged()?;
-        if log.is_sync_awaited() {
-            drop(log);
+        log.write_begins();
+        let written = log.write_staged();
+        let is_awaited = log.is_sync_awaited();
+        drop(log);
+        // What was written before a write that failed is awaited all the same.
+        if is_awaited {
             self.sync()?;
         }
-        Ok(())
+        written
     }
 
     /// Writes, and syncs if that is promised, until the outcome is there. Of many who wait, one works for
@@ -120,14 +159,9 @@ impl Syncer {
         }
     }
 
-    fn sync_and_pass_on(&self, mut known_fault: MutexGuard<'_, Option<String>>) -> Result<()> {
-        let outcome = self.sync_holding(&mut known_fault);
-        drop(known_fault);
-        // Those who came meanwhile sleep; one of them has to go on.
-        if let Some(log) = self.log.upgrade() {
-            log.rouse();
-        }
-        outcome
+    fn sync_and_pass_on(&self, known_fault: MutexGuard<'_, Option<String>>) -> Result<()> {
+        let mut turn = Turn { syncer: self, known_fault: Some(known_fault) };
+        turn.known_fault.as_deref_mut().map_or(Ok(()), |known_fault| self.sync_holding(known_fault))
     }
 
     /// The work on the log ended in a panic: nobody is to wait for what it was about to do.
@@ -139,6 +173,10 @@ impl Syncer {
 
     fn sync_holding(&self, known_fault: &mut Option<String>) -> Result<()> {
         if let Some(fault) = known_fault {
+            // The log may have been dropped before it could hear of the fault.
+            if let Some(left) = self.left.lock().take() {
+                left.complete(&Err(AppendFault::Unknown(fault.clone())));
+            }
             return Err(self.failed(fault));
         }
         let unsynced = self.log.upgrade().and_then(|log| {
@@ -146,17 +184,17 @@ impl Syncer {
             drop(log.write_staged());
             log.take_unsynced()
         });
-        let Some(mut unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
-        let outcome = unsynced.segments.iter().try_for_each(|segment| segment.sync(self.storage.as_ref()));
+        let Some(unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
+        let outcome = unsynced.sync(self.storage.as_ref());
         let log = self.log.upgrade();
-        let Err(error) = outcome else {
+        let Err(fault) = outcome else {
             if let Some(log) = log {
                 log.synced(&unsynced);
             }
             unsynced.complete(&Ok(()));
             return Ok(());
         };
-        let fault = known_fault.insert(error.to_string());
+        let fault = known_fault.insert(fault);
         unsynced.complete(&Err(AppendFault::Unknown(fault.clone())));
         if let Some(log) = log {
             log.fail(fault.clone());
@@ -167,6 +205,22 @@ impl Syncer {
     /// Takes what a log that is being dropped has not synced.
     pub(super) fn leave(&self, unsynced: Unsynced) {
         *self.left.lock() = Some(unsynced);
+    }
+
+    /// Keeps for the next flush what became of batches that nobody will ask for, if they were lost.
+    pub(super) fn note_unheard(&self, completion: &Completion) {
+        if let Some(fault) = completion.unheard() {
+            let error = match fault {
+                AppendFault::NotAppended(error) => error.duplicate(),
+                AppendFault::Unknown(fault) => self.failed(fault),
+            };
+            self.unheard.lock().get_or_insert(error);
+        }
+    }
+
+    /// What nobody has been told yet.
+    pub(super) fn take_unheard(&self) -> Result<()> {
+        self.unheard.lock().take().map_or(Ok(()), Err)
     }
 
     fn failed(&self, fault: &str) -> Error {

@@ -19,9 +19,10 @@ use crate::sync::EventListener;
 /// visible to consumers from then on. [`wait`](Self::wait) for that, `.await` it on any runtime, or
 /// [`detach`](Self::detach) it; dropping is detaching. None of them takes the record back.
 ///
-/// It is `'static` and `Send`, and keeps neither the broker nor its directory in use. Deliveries of one
-/// partition are decided in the order in which they were enqueued. When the broker is
-/// [closed](crate::Broker::close), it first writes and syncs what is on its way, and decides every delivery.
+/// It is `'static` and `Send`, and keeps neither the broker nor its directory in use. Records of one
+/// partition are acknowledged in the order in which they were enqueued. When the broker is
+/// [closed](crate::Broker::close), it first writes and syncs what is on its way, and decides every
+/// delivery.
 ///
 /// ```
 /// use ottla::{Broker, TopicConfig};
@@ -60,9 +61,9 @@ impl Delivery {
     ///
     /// # Errors
     /// [`StorageFull`](crate::Error::StorageFull), [`Io`](crate::Error::Io),
-    /// [`PartitionFailed`](crate::Error::PartitionFailed), [`TopicDeleted`](crate::Error::TopicDeleted): no
-    /// consumer sees the record. [`OutcomeUnknown`](crate::Error::OutcomeUnknown): a sync failed; whether the
-    /// record is in the log is seen at the next open.
+    /// [`PartitionFailed`](crate::Error::PartitionFailed), [`TopicDeleted`](crate::Error::TopicDeleted):
+    /// the record is not in the log. [`OutcomeUnknown`](crate::Error::OutcomeUnknown): the disk failed;
+    /// whether the record is in the log is seen at the next open.
     pub fn wait(self) -> Result<RecordMetadata> {
         self.pending.as_ref().map_or(Ok(()), |pending| pending.wait(self.metadata.offset))?;
         Ok(self.metadata)
@@ -100,12 +101,12 @@ impl Delivery {
     /// Whether it is decided, well or badly: then `wait` and `.await` return at once. Never blocks.
     #[must_use]
     pub fn is_decided(&self) -> bool {
-        self.outcome().is_some()
+        self.pending.as_ref().is_none_or(Pending::is_decided)
     }
 
     /// Goes on without the acknowledgement. The record is kept, and becomes visible, all the same; if it
-    /// cannot be written, the next [`Producer::flush`](crate::Producer::flush) says so, or
-    /// [`Broker::close`](crate::Broker::close).
+    /// cannot be written, and you have not heard of that yet, the next
+    /// [`Producer::flush`](crate::Producer::flush) says so, or [`Broker::close`](crate::Broker::close).
     ///
     /// ```
     /// # use ottla::{Broker, TopicConfig};

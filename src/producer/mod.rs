@@ -87,9 +87,8 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// # Errors
     /// [`Error::Encode`], [`Error::InvalidPartition`] if a partitioner of your own chose one that does not
     /// exist, [`Error::RecordTooLarge`], [`Error::StorageFull`], [`Error::Io`],
-    /// [`Error::Closed`], [`Error::TopicDeleted`], [`Error::PartitionFailed`]: no consumer sees the record.
-    /// [`Error::OutcomeUnknown`], at [`PowerLoss`](crate::Durability::PowerLoss), if a sync failed: then
-    /// whether it is in the log is seen at the next open.
+    /// [`Error::Closed`], [`Error::TopicDeleted`], [`Error::PartitionFailed`]: the record is not in the log.
+    /// [`Error::OutcomeUnknown`]: the disk failed; whether the record is in the log is seen at the next open.
     #[inline]
     pub fn send(&self, key: K::Input<'_>, value: V::Input<'_>) -> Result<RecordMetadata> {
         let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
@@ -215,7 +214,7 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// [`Error::TopicDeleted`], [`Error::Closed`].
     pub fn flush(&self) -> Result<()> {
         self.topic.check_open()?;
-        self.topic.sync()
+        self.topic.flush()
     }
 
     #[inline]

@@ -75,8 +75,8 @@ impl Topic {
     }
 
     /// Makes everything sent so far survive a power loss; the first error of those that its logs gave.
-    pub(crate) fn sync(&self) -> Result<()> {
-        self.on_all(PartitionLog::sync)
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.on_all(PartitionLog::flush)
     }
 
     /// Ends the topic for all handles; the first error of those that its logs gave.

@@ -235,7 +235,7 @@ fn a_storage_that_panics_leaves_nobody_waiting() {
         storage.refuse(Operation::PanicOnWrite, "t-0", StorageFull);
         let delivery = producer.enqueue((), "lost").expect("staged");
         let outcome = watched("the executor", move || block_on(delivery));
-        assert_fails!(outcome.wait(), Error::PartitionFailed { .. });
+        assert_fails!(outcome.wait(), Error::OutcomeUnknown { offset: 0, .. });
         storage.allow_all();
         assert_fails!(producer.send((), "late"), Error::PartitionFailed { .. });
     });

@@ -1,6 +1,7 @@
 //! A file system in memory that can be told to refuse, to be slow, and to say what is not synced.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -23,10 +24,18 @@ pub(crate) enum Operation {
     Sync,
     Remove,
     Read,
-    /// Panics when it is to write, or to read.
+    /// Panics when it is to write.
     PanicOnWrite,
+    /// Writes all, then panics.
+    PanicAfterWrite,
+    /// Panics when it is to sync.
+    PanicOnSync,
+    /// Panics when it is to read.
     PanicOnRead,
 }
+
+/// What is to happen once, in the middle of a write.
+type Interruption = Box<dyn FnOnce() + Send>;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faulty {
@@ -45,8 +54,8 @@ struct State {
     sync_time: Duration,
     /// A sync has begun since this was asked for.
     syncing: bool,
-    /// Syncs of files wait.
-    held: bool,
+    /// Syncs of files wait that have this in their path.
+    held: Option<&'static str>,
     /// How many syncs of files have begun.
     syncs: usize,
     /// Who has read, written or synced.
@@ -55,6 +64,18 @@ struct State {
     refuse_one_in: usize,
     random: Option<Rng>,
     refused_at_random: usize,
+    /// Writes take all at once.
+    writes_whole: bool,
+    during_write: Option<(&'static str, Hidden<Interruption>)>,
+}
+
+/// What cannot be shown.
+struct Hidden<T>(T);
+
+impl<T> fmt::Debug for Hidden<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
 impl Faulty {
@@ -74,12 +95,17 @@ impl Faulty {
 
     /// From now on syncs wait until [`Faulty::release_syncs`].
     pub(crate) fn hold_syncs(&self) {
+        self.hold_syncs_of("");
+    }
+
+    /// The same, for files that have this in their path.
+    pub(crate) fn hold_syncs_of(&self, path: &'static str) {
         let mut state = self.state();
-        (state.held, state.syncing) = (true, false);
+        (state.held, state.syncing) = (Some(path), false);
     }
 
     pub(crate) fn release_syncs(&self) {
-        self.state().held = false;
+        self.state().held = None;
         self.released.notify_all();
     }
 
@@ -94,6 +120,27 @@ impl Faulty {
             }
         })
         .wait();
+    }
+
+    /// From now on a write takes all at once: else large ones take long.
+    pub(crate) fn write_whole(&self) {
+        self.state().writes_whole = true;
+    }
+
+    /// Calls this once, in the middle of the next write to a file that has this in its path.
+    pub(crate) fn during_next_write(&self, path: &'static str, call: impl FnOnce() + Send + 'static) {
+        self.state().during_write = Some((path, Hidden(Box::new(call))));
+    }
+
+    fn interrupt_write(&self, path: &Path) {
+        let taken = {
+            let mut state = self.state();
+            let path = path.display().to_string();
+            state.during_write.take_if(|(part, _)| path.contains(*part))
+        };
+        if let Some((_, Hidden(call))) = taken {
+            call();
+        }
     }
 
     /// How many syncs of files have begun.
@@ -239,8 +286,13 @@ impl StorageFile for FaultyFile {
     }
 
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
+        self.storage.interrupt_write(&self.path);
         self.storage.check(Operation::Write, &self.path)?;
         if self.storage.check(Operation::PanicOnWrite, &self.path).is_err() {
+            panic!("the storage panics, as this test wants");
+        }
+        if self.storage.check(Operation::PanicAfterWrite, &self.path).is_err() {
+            self.file.write_at(buf, position)?;
             panic!("the storage panics, as this test wants");
         }
         let mut state = self.storage.state();
@@ -252,7 +304,8 @@ impl StorageFile for FaultyFile {
             return Err(error);
         }
         // Never all at once.
-        self.file.write_at(&buf[..buf.len().min(50)], position)
+        let some = if self.storage.state().writes_whole { buf.len() } else { buf.len().min(50) };
+        self.file.write_at(&buf[..some], position)
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -273,7 +326,14 @@ impl StorageFile for FaultyFile {
             state.workers.insert(thread::current().id());
             state.sync_time
         };
-        drop(self.storage.released.wait_while(self.storage.state(), |state| state.held));
+        let path = self.path.display().to_string();
+        let is_held = |state: &mut State| state.held.is_some_and(|part| path.contains(part));
+        drop(self.storage.released.wait_while(self.storage.state(), is_held));
+        // It may have been told to meanwhile.
+        self.storage.check(Operation::Sync, &self.path)?;
+        if self.storage.check(Operation::PanicOnSync, &self.path).is_err() {
+            panic!("the storage panics, as this test wants");
+        }
         thread::sleep(sync_time);
         self.storage.state().unsynced.remove(&self.path);
         self.file.sync_data()

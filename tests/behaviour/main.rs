@@ -6,6 +6,7 @@ mod support;
 mod faulty;
 
 mod alteration;
+mod append_path;
 mod async_commits;
 mod async_polling;
 mod auto_commit;

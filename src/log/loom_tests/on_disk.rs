@@ -263,7 +263,7 @@ fn nothing_is_visible_before_its_sync_and_nothing_acknowledged_before_it_is_visi
         });
         let flusher = thread::spawn({
             let syncer = Arc::clone(&log.home().expect("on disk").syncer);
-            move || syncer.write().expect("no fault")
+            move || syncer.write_as_asked().expect("no fault")
         });
         let mut cursor = Cursor::new(0);
         let seen = fetch(&log, &mut cursor).expect("readable").len() as u64;
@@ -326,7 +326,7 @@ fn what_the_flusher_writes_for_a_sender_is_readable_when_it_is_acknowledged() {
         let log = Watched::new().open_log(Durability::ProcessCrash, 1_000);
         let flusher = thread::spawn({
             let syncer = Arc::clone(&log.home().expect("on disk").syncer);
-            move || syncer.write().expect("no fault")
+            move || syncer.write_as_asked().expect("no fault")
         });
         let (offset, pending) = enqueue(&log, 7).expect("open");
         pending.wait(offset).expect("no fault");
@@ -413,6 +413,31 @@ fn a_write_that_fails_is_told_to_all_it_was_for_and_to_nobody_else() {
 }
 
 #[test]
+fn a_sync_is_asked_for_whatever_comes_during_another_one() {
+    check(|| {
+        let storage = Watched::new();
+        let (queue, requests) = FlushQueue::new();
+        let log = storage.open_log_with(Durability::ProcessCrash, 1_000, queue);
+        let flush = move || {
+            while let Ok(request) = requests.try_recv() {
+                match request {
+                    FlushRequest::Write(syncer) => syncer.write_as_asked().expect("no fault"),
+                    FlushRequest::SyncWithin(_, syncer) => syncer.sync_as_asked().expect("no fault"),
+                    FlushRequest::Stop => {}
+                }
+            }
+            requests
+        };
+        append(&log, 7).expect("open");
+        let flusher = thread::spawn(flush.clone());
+        enqueue(&log, 8).expect("open");
+        flusher.join().expect("the flusher");
+        flush();
+        assert_eq!((storage.written_frames(), storage.synced_frames()), (2, 2));
+    });
+}
+
+#[test]
 fn the_flusher_writes_what_nobody_waits_for() {
     check(|| {
         let storage = Watched::new();
@@ -421,7 +446,7 @@ fn the_flusher_writes_what_nobody_waits_for() {
         let flush = move || {
             while let Ok(request) = requests.try_recv() {
                 if let FlushRequest::Write(syncer) = request {
-                    syncer.write().expect("no fault");
+                    syncer.write_as_asked().expect("no fault");
                 }
             }
             requests
