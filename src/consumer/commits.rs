@@ -41,8 +41,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// # Errors
     /// [`Error::NoGroup`]; [`Error::NotAssigned`] for records of a partition that this consumer does not
     /// read; [`Error::TopicDeleted`], [`Error::StorageFull`], [`Error::Io`], [`Error::PartitionFailed`],
-    /// [`Error::Closed`]. After an error nothing was committed. [`Error::OutcomeUnknown`] if a sync failed:
-    /// then whether it was is seen at the next open.
+    /// [`Error::Closed`]. After an error nothing was committed. [`Error::OutcomeUnknown`]: the
+    /// disk failed; whether it was committed is seen at the next open.
     pub fn commit(&self, records: &Records<K, V>) -> Result<()> {
         self.commit_runs(records, "")
     }

@@ -50,9 +50,10 @@ pub enum OpenMode {
 /// * What a method did is seen by every later call, on whatever thread. It survives the end of the process
 ///   when it returns, and a power loss only after [`sync_dir`](Self::sync_dir) or
 ///   [`StorageFile::sync_data`].
-/// * A panic on a thread of the program unwinds through the call that met it. One on a thread of the broker
-///   ends the partition it was working for ([`Error::PartitionFailed`](crate::Error::PartitionFailed)), or
-///   is the reader's [`Error::Io`](crate::Error::Io).
+/// * A panic on a thread of the program unwinds through the call that met it. One on the broker's thread that
+///   writes ends the partition it was working for
+///   ([`Error::PartitionFailed`](crate::Error::PartitionFailed)); one on its thread that reads is the
+///   reader's [`Error::Io`](crate::Error::Io). Nobody is left waiting.
 ///
 /// ```
 /// use std::io;

@@ -73,8 +73,9 @@ use crate::error::CodecError;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a codec",
     label = "a codec is needed here: it says how a key or value becomes bytes",
-    note = "text: `String` (takes `&str`); bytes: `Raw` (takes `&[u8]`); no key: `()`; what may be null: `Option<C>`",
-    note = "structs and floats: `Json<T>`, `Postcard<T>`, `Prost<M>` or `Zerocopy<T>`, each a feature of `ottla`"
+    note = "text: `String` (takes `&str`); bytes: `Raw` (takes `&[u8]`); none: `()`; or null: `Option<C>`",
+    note = "structs: `Json<T>`, `Postcard<T>`, `Prost<M>`, `Zerocopy<T>`, each with a feature of `ottla`",
+    note = "or implement `ottla::Codec` for a type of your own"
 )]
 pub trait Codec: 'static {
     /// What is given to send.
