@@ -321,6 +321,22 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
 
     /// A copy that shares its bytes with the log: nothing is copied, and the piece of the log around the
     /// record (up to 256 KiB, or one batch) stays in memory for as long as one of the [`Bytes`] lives.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Raw, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("photos", TopicConfig::new())?;
+    /// broker.producer::<(), Raw>("photos")?.send((), &[0xff; 50_000])?;
+    /// let mut consumer = broker.consumer::<(), Raw>().topic("photos").build()?;
+    /// let photo = {
+    ///     let records = consumer.poll(Duration::ZERO)?;
+    ///     records.iter().next().expect("one").share()
+    /// };
+    /// let bytes = photo.value.expect("it is no tombstone"); // for a task that outlives the records
+    /// assert_eq!(bytes.len(), 50_000);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
     #[must_use]
     pub fn share(self) -> OwnedRecord {
         self.owned_by(|bytes| self.run.run.share(bytes))

@@ -46,6 +46,11 @@ impl CodecError {
     }
 
     /// The answer of a codec without `Option` to a null.
+    ///
+    /// ```
+    /// use ottla::{Codec, CodecError};
+    /// assert_eq!(u64::decode(None).unwrap_err().to_string(), CodecError::null().to_string());
+    /// ```
     #[must_use]
     pub fn null() -> Self {
         Self::new("it is null, and its codec is not an Option")
@@ -53,7 +58,7 @@ impl CodecError {
 }
 
 /// A key or value that its codec cannot read. Polling goes on: skip the record, or use its bytes. `?` makes
-/// an [`Error::Decode`] of it.
+/// an [`Error::Decode`](crate::Error::Decode) of it.
 ///
 /// ```
 /// use std::time::Duration;

@@ -83,7 +83,7 @@ impl Delivery {
     /// # let producer = broker.producer::<String, u64>("payments")?;
     /// let delivery = producer.enqueue("alice", 200)?;
     /// match delivery.wait_timeout(Duration::from_millis(100)) {
-    ///     Some(outcome) => println!("at offset {}", outcome?.offset),
+    ///     Some(outcome) => assert_eq!((outcome?.offset, delivery.is_decided()), (0, true)),
     ///     None => println!("the disk is slow; it goes on"),
     /// }
     /// # Ok::<(), ottla::Error>(())
