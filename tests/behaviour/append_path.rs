@@ -286,3 +286,77 @@ fn what_a_broker_finds_for_power_loss_is_synced_before_it_is_seen() {
     assert_eq!(held(&broker, "t"), 2);
     assert!(storage.unsynced("t-0").is_empty(), "visible, so synced");
 }
+
+#[test]
+fn what_is_enqueued_later_is_written_at_once_too() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    let producer = slow_topic(&broker, Durability::ProcessCrash);
+    for number in 0..3 {
+        let delivery = producer.enqueue((), "v").expect("room");
+        assert_eq!(await_it(delivery).expect("kept").offset, number);
+    }
+}
+
+#[test]
+fn segments_that_end_during_a_sync_are_synced_by_the_next_one() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    let producer = slow_topic(&broker, Durability::ProcessCrash);
+    let large = "x".repeat(3_000);
+    producer.send((), &large).expect("kept");
+    storage.hold_syncs_of("t-0");
+    let flushing = producer.clone();
+    let flushing = watched("the flush", move || flushing.flush());
+    storage.wait_for_sync();
+    for _ in 0..3 {
+        producer.send((), &large).expect("kept");
+    }
+    storage.release_syncs();
+    flushing.wait().expect("synced");
+    producer.flush().expect("synced");
+    assert!(storage.unsynced("t-0").is_empty());
+}
+
+#[test]
+fn a_segment_begun_by_a_write_that_panicked_is_used_by_the_next_one() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    let producer = slow_topic(&broker, Durability::ProcessCrash);
+    let large = "x".repeat(3_000);
+    producer.send((), &large).expect("kept");
+    // The header of the next segment is written, the record is not.
+    storage.write_whole();
+    let records = storage.clone();
+    let panic = || panic!("the storage panics, as this test wants");
+    storage.during_next_write("t-0", move || records.during_next_write("t-0", panic));
+    let panicking = producer.clone();
+    let outcome = watched("the send", move || {
+        catch_unwind(AssertUnwindSafe(|| panicking.send((), &"y".repeat(3_000)).map(drop)))
+    });
+    assert!(outcome.wait().is_err());
+    assert_eq!(producer.send((), "z").expect("kept").offset, 2);
+    assert_eq!(offsets(&all_of(&broker, "t")), [0, 1, 2]);
+    // The segment is one, not two of the same name: deleting what is before it leaves its file.
+    assert_eq!(broker.delete_records("t", 0, 2).expect("it is there"), 2);
+    drop((broker, producer));
+    assert_eq!(offsets(&all_of(&storage.open_broker(), "t")), [2]);
+}
+
+#[test]
+fn a_delivery_that_waits_for_a_sync_hears_that_the_topic_was_deleted() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    let producer = slow_topic(&broker, Durability::PowerLoss);
+    storage.hold_syncs_of("t-0");
+    producer.enqueue((), "value-0").expect("room").detach();
+    storage.wait_for_sync();
+    // Written by one who waits, and not part of the sync under way.
+    let second = producer.enqueue((), "value-1").expect("room");
+    let sending = watched("the send", move || producer.send((), "value-2"));
+    let_it_sleep();
+    broker.delete_topic("t").expect("it exists");
+    assert_fails!(await_it(second), Error::TopicDeleted { .. });
+    assert_fails!(sending.wait(), Error::TopicDeleted { .. });
+    storage.release_syncs();
+}
