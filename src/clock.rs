@@ -82,7 +82,7 @@ impl fmt::Display for Timestamp {
 ///     }
 /// }
 ///
-/// let broker = Broker::builder().clock(Arc::new(HourAhead)).open()?;
+/// let broker = Broker::builder().clock(HourAhead).open()?;
 /// broker.open_topic("orders", TopicConfig::new())?;
 /// let at = broker.producer::<u64, String>("orders")?.send(1, "two tickets")?;
 /// assert!(at.timestamp > Timestamp::now());
@@ -91,6 +91,12 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The current time.
     fn now(&self) -> Timestamp;
+}
+
+impl<C: Clock + ?Sized> Clock for crate::sync::Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
 }
 
 /// The wall clock, read cheaply: on Linux the kernel's coarse clock, which costs a tenth of
@@ -124,7 +130,7 @@ impl Clock for SystemClock {
 /// use std::sync::Arc;
 /// use ottla::{Broker, PreciseClock};
 ///
-/// let broker = Broker::builder().clock(Arc::new(PreciseClock)).open()?;
+/// let broker = Broker::builder().clock(PreciseClock).open()?;
 /// # Ok::<(), ottla::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]

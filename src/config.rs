@@ -3,7 +3,7 @@
 
 pub(crate) mod kafka;
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -170,9 +170,25 @@ impl TopicConfig {
         self
     }
 
-    /// The number of partitions that was asked for, if any.
-    pub(crate) fn requested_partitions(&self) -> Option<u32> {
-        self.partitions
+    /// The first setting named here that an existing topic has otherwise: its name, what the topic has, and
+    /// what is named.
+    pub(crate) fn disagreement(&self, existing: &TopicSettings) -> Option<(&'static str, String, String)> {
+        fn differs<T: PartialEq + Debug>(
+            setting: &'static str,
+            existing: &T,
+            named: Option<&T>,
+        ) -> Option<(&'static str, String, String)> {
+            let named = named.filter(|named| *named != existing)?;
+            Some((setting, format!("{existing:?}"), format!("{named:?}")))
+        }
+        let of = existing;
+        differs("partitions", &of.partitions, self.partitions.as_ref())
+            .or_else(|| differs("durability", &of.durability, self.durability.as_ref()))
+            .or_else(|| differs("max_record_bytes", &of.max_record_bytes, self.max_record_bytes.as_ref()))
+            .or_else(|| differs("max_batch_bytes", &of.max_batch_bytes, self.max_batch_bytes.as_ref()))
+            .or_else(|| differs("segment_bytes", &of.segment_bytes, self.segment_bytes.as_ref()))
+            .or_else(|| differs("memory_limit", &of.memory_limit, self.memory_limit.as_ref()))
+            .or_else(|| differs("sync_interval", &of.sync_interval, self.sync_interval.as_ref()))
     }
 
     /// The settings of a new topic: what is named here, and defaults for the rest.

@@ -89,18 +89,21 @@ pub enum Error {
         topic: String,
     },
 
-    /// The topic exists with another number of partitions than was asked for.
+    /// The topic exists, and has one of its settings otherwise than was asked for.
+    /// [`Broker::alter_topic`](crate::Broker::alter_topic) changes it, or
+    /// [`Broker::increase_partitions`](crate::Broker::increase_partitions).
     #[error(
-        "the number of partitions of topic {topic:?} is {existing}, not {requested}; \
-        increase_partitions changes it"
+        "topic {topic:?} exists, and its {setting} is {existing}, not {requested}; alter it, or do not name it"
     )]
-    PartitionCountMismatch {
+    TopicConfigMismatch {
         /// The topic.
         topic: String,
-        /// How many partitions it has.
-        existing: u32,
-        /// How many were asked for.
-        requested: u32,
+        /// The setting, as the method of [`TopicConfig`](crate::TopicConfig) is called.
+        setting: &'static str,
+        /// What the topic has.
+        existing: String,
+        /// What was asked for.
+        requested: String,
     },
 
     /// A topic keeps the partitions it has: their records would be lost with them.

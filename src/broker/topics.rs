@@ -29,8 +29,8 @@ impl Broker {
         self.open_catalog()?.create(name, &config).map(drop)
     }
 
-    /// Makes a topic unless it exists. An existing one keeps its settings, whatever `config` says:
-    /// [`alter_topic`](Self::alter_topic) changes them.
+    /// Makes a topic unless it exists. An existing one must agree with every setting that `config` names;
+    /// what it does not name is as it is. [`alter_topic`](Self::alter_topic) changes settings.
     ///
     /// ```
     /// # use ottla::{Broker, Error, TopicConfig};
@@ -38,13 +38,13 @@ impl Broker {
     /// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
     /// broker.open_topic("payments", TopicConfig::new())?; // it is there, with 4 partitions
     /// let other = broker.open_topic("payments", TopicConfig::new().partitions(6));
-    /// assert!(matches!(other, Err(Error::PartitionCountMismatch { existing: 4, .. })));
+    /// assert!(matches!(other, Err(Error::TopicConfigMismatch { setting: "partitions", .. })));
     /// # Ok::<(), ottla::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::PartitionCountMismatch`] if it exists and `config` names another number of partitions; else
-    /// as [`create_topic`](Self::create_topic).
+    /// [`Error::TopicConfigMismatch`] if it exists and disagrees; else as
+    /// [`create_topic`](Self::create_topic).
     #[expect(clippy::needless_pass_by_value, reason = "a config is made for this call")]
     pub fn open_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
         self.open_catalog()?.open_or_create(name, &config).map(drop)

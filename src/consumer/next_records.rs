@@ -163,6 +163,35 @@ pub struct RecordsStream<'a, K, V> {
     has_ended: bool,
 }
 
+impl<K: Codec, V: Codec> RecordsStream<'_, K, V> {
+    /// The consumer that is read, to commit with between two items.
+    ///
+    /// ```
+    /// use ottla::{Broker, RecordsStream, Result};
+    /// # use futures_core::Stream;
+    /// # async fn next(stream: &mut RecordsStream<'_, (), u64>) -> Option<Result<ottla::Records<(), u64>>> {
+    /// #     std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_next(cx)).await
+    /// # }
+    ///
+    /// async fn add_up(mut stream: RecordsStream<'_, (), u64>) -> Result<()> {
+    ///     let mut total = 0;
+    ///     while let Some(records) = next(&mut stream).await {
+    ///         let records = records?;
+    ///         for record in &records {
+    ///             total += record.value()?;
+    ///         }
+    ///         println!("{total}");
+    ///         stream.consumer().commit_async(&records).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn consumer(&self) -> &Consumer<K, V> {
+        self.consumer
+    }
+}
+
 impl<K: Codec, V: Codec> Stream for RecordsStream<'_, K, V> {
     type Item = Result<Records<K, V>>;
 

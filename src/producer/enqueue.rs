@@ -84,7 +84,7 @@ impl<K: Codec, V: Codec> Producer<K, V> {
         then: impl FnOnce(Option<u32>, &NewRecord<'_>) -> Result<R>,
     ) -> Result<R> {
         parts.check(self.topic())?;
-        let timestamp = parts.timestamp.unwrap_or_else(|| self.clock.now()).as_millis();
+        let timestamp = parts.timestamp.unwrap_or_else(|| self.now()).as_millis();
         let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
         let key = self.encoded_key(parts.key, &mut key_scratch)?;
         let value = self.encoded_value(parts.value, &mut value_scratch)?;

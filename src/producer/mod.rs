@@ -94,7 +94,7 @@ impl<K: Codec, V: Codec> Producer<K, V> {
         let (mut key_scratch, mut value_scratch) = (Scratch::new(), Scratch::new());
         let key = self.encoded_key(Some(key), &mut key_scratch)?;
         let value = self.encoded_value(Some(value), &mut value_scratch)?;
-        let timestamp = self.clock.now().as_millis();
+        let timestamp = self.now().as_millis();
         self.append(None, &NewRecord { key, value, headers: &[], timestamp })
     }
 
@@ -132,7 +132,7 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     ) -> Result<Vec<RecordMetadata>> {
         let records: Vec<R> = records.into_iter().collect();
         let mut kept: Vec<Kept> = std::iter::repeat_with(Kept::default).take(records.len()).collect();
-        let now = self.clock.now();
+        let now = self.now();
         let mut batches = Batches::new(&self.topic, records.len());
         for (record, kept) in records.into_iter().zip(&mut kept) {
             let parts = record.into_parts();
@@ -215,6 +215,12 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     pub fn flush(&self) -> Result<()> {
         self.topic.check_open()?;
         self.topic.flush()
+    }
+
+    /// The time of a send. A clock that stands before the epoch is taken to stand at it.
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.clock.now().max(Timestamp::from_millis(0))
     }
 
     #[inline]

@@ -151,10 +151,10 @@ impl Catalog {
         self.create_entry(&mut entries, name, settings)
     }
 
-    /// Makes a topic unless it exists with as many partitions as are asked for.
+    /// Makes a topic unless it exists; an existing one must agree with every setting that `config` names.
     pub(crate) fn open_or_create(&self, name: &str, config: &TopicConfig) -> Result<Arc<Topic>> {
         let settings = self.checked(name, config)?;
-        self.open_or_create_checked(name, settings, config.requested_partitions())
+        self.open_or_create_checked(name, settings, config)
     }
 
     /// The internal topic of the committed offsets: one partition, kept like any other.
@@ -162,7 +162,8 @@ impl Catalog {
         let durability = self.defaults.durability.max(Durability::ProcessCrash);
         let config = TopicConfig::new().durability(durability);
         let settings = config.settings(&self.defaults)?;
-        let topic = self.open_or_create_checked(COMMITTED_OFFSETS_TOPIC, settings, None)?;
+        let anything = TopicConfig::new();
+        let topic = self.open_or_create_checked(COMMITTED_OFFSETS_TOPIC, settings, &anything)?;
         // The level is the broker's of today, whatever it was when the topic was made.
         let sync_interval = self.defaults.sync_interval;
         topic.apply(TopicSettings { durability, sync_interval, ..topic.settings() }, Vec::new());
@@ -173,17 +174,15 @@ impl Catalog {
         &self,
         name: &str,
         settings: TopicSettings,
-        requested_partitions: Option<u32>,
+        config: &TopicConfig,
     ) -> Result<Arc<Topic>> {
         let mut entries = self.entries.lock();
         let Ok(topic) = self.topic(name) else { return self.create_entry(&mut entries, name, settings) };
-        match requested_partitions {
-            Some(requested) if requested != topic.partition_count() => Err(Error::PartitionCountMismatch {
-                topic: name.to_owned(),
-                existing: topic.partition_count(),
-                requested,
-            }),
-            _ => Ok(topic),
+        match config.disagreement(&topic.settings()) {
+            Some((setting, existing, requested)) => {
+                Err(Error::TopicConfigMismatch { topic: name.to_owned(), setting, existing, requested })
+            }
+            None => Ok(topic),
         }
     }
 

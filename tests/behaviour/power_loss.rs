@@ -189,6 +189,20 @@ fn a_longer_sync_interval_leaves_records_unsynced_for_longer() {
 }
 
 #[test]
+fn a_topic_that_promises_less_than_is_asked_for_is_not_opened() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    broker.create_topic("t", TopicConfig::new()).expect("a free name");
+    let safe = TopicConfig::new().durability(Durability::PowerLoss);
+    assert_fails!(
+        broker.open_topic("t", safe.clone()),
+        Error::TopicConfigMismatch { setting: "durability", .. }
+    );
+    broker.alter_topic("t", safe.clone()).expect("it exists");
+    broker.open_topic("t", safe).expect("it agrees");
+}
+
+#[test]
 fn a_sync_interval_out_of_range_is_named() {
     for interval in [Duration::ZERO, Duration::from_secs(3_601)] {
         let error = Broker::builder().sync_interval(interval).open().expect_err("out of range");

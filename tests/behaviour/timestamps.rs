@@ -200,3 +200,15 @@ fn records_sent_from_now_on_are_found_by_now() {
         assert_eq!(texts(&drain(&mut consumer)), numbered(0..5));
     });
 }
+
+#[test]
+fn a_clock_before_the_epoch_is_taken_to_stand_at_it() {
+    let clock = std::sync::Arc::new(ottla::ManualClock::new(at(-5)));
+    let broker = Broker::builder().clock(std::sync::Arc::clone(&clock)).open().expect("in memory");
+    broker.create_topic("t", TopicConfig::new()).expect("a free name");
+    let producer = broker.producer::<(), String>("t").expect("it exists");
+    assert_eq!(producer.send((), "early").expect("sent").timestamp, at(0));
+    assert_eq!(producer.enqueue((), "early").expect("room").wait().expect("kept").timestamp, at(0));
+    clock.set(at(7));
+    assert_eq!(producer.send((), "later").expect("sent").timestamp, at(7));
+}

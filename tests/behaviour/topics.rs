@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use std::time::Duration;
+
 use ottla::{Broker, Durability, Error, Raw, TopicConfig, TopicPartition};
 
 use crate::support::*;
@@ -134,19 +136,32 @@ fn opening_with_another_partition_count_says_both_counts() {
         broker.create_topic("payments", partitions(3)).expect("a free name");
         for wanted in [1, 4] {
             let outcome = broker.open_topic("payments", partitions(wanted));
-            assert_fails!(outcome, Error::PartitionCountMismatch { topic, existing: 3, requested }
-                if topic == "payments" && requested == wanted);
+            assert_fails!(outcome, Error::TopicConfigMismatch { topic, setting: "partitions", existing, requested }
+                if topic == "payments" && existing == "3" && requested == wanted.to_string());
         }
         assert_eq!(broker.describe_topic("payments").expect("it exists").partitions.len(), 3);
     });
 }
 
 #[test]
-fn an_existing_topic_keeps_its_settings_when_opened() {
+fn an_existing_topic_must_agree_with_every_setting_that_is_named() {
     on_both(|broker| {
-        broker.create_topic("payments", TopicConfig::new().max_record_bytes(100)).expect("a free name");
+        let new = TopicConfig::new;
+        broker.create_topic("payments", new().max_record_bytes(100)).expect("a free name");
         let before = broker.describe_topic("payments").expect("it exists");
-        broker.open_topic("payments", TopicConfig::new().max_record_bytes(200)).expect("it exists");
+        for (wanted, config) in [
+            ("max_record_bytes", new().max_record_bytes(200)),
+            ("max_batch_bytes", new().max_batch_bytes(2_000)),
+            ("segment_bytes", new().segment_bytes(5_000)),
+            ("memory_limit", new().memory_limit(100_000)),
+            ("sync_interval", new().sync_interval(Duration::from_secs(1))),
+        ] {
+            let outcome = broker.open_topic("payments", config);
+            assert_fails!(outcome, Error::TopicConfigMismatch { setting, .. } if setting == wanted);
+        }
+        let same = new().max_record_bytes(100).durability(before.durability);
+        broker.open_topic("payments", same).expect("it agrees");
+        broker.open_topic("payments", new()).expect("nothing is named");
         assert_eq!(broker.describe_topic("payments").expect("it exists"), before);
     });
 }
@@ -292,7 +307,7 @@ fn settings_and_ids_survive_a_reopen() {
         let after = ["payments", "plain"].map(|name| broker.describe_topic(name).expect("it exists"));
         assert_eq!(after, before);
         let outcome = broker.open_topic("payments", partitions(2));
-        assert_fails!(outcome, Error::PartitionCountMismatch { existing: 3, .. });
+        assert_fails!(outcome, Error::TopicConfigMismatch { setting: "partitions", .. });
         let large = broker.producer::<(), Raw>("payments").expect("it exists").record(&[0; 1_001]).send();
         assert_fails!(large, Error::RecordTooLarge { max: 1_000, .. });
     });

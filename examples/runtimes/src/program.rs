@@ -50,16 +50,17 @@ async fn shop(broker: Broker) -> Result<u64> {
 async fn till(broker: Broker) -> Result<()> {
     let receipts = broker.producer::<u64, u64>("receipts")?;
     let mut consumer = broker.consumer::<u64, u64>().topic("orders").group("till").build()?;
+    let mut orders = consumer.stream();
     let mut answered = 0;
-    while answered < ORDERS {
-        let mut orders = consumer.stream();
-        let Some(records) = orders.next().await else { break };
+    while answered < ORDERS
+        && let Some(records) = orders.next().await
+    {
         let records = records?;
         for order in &records {
             receipts.send_async(order.key()?, order.value()? + 1).await?;
             answered += 1;
         }
-        consumer.commit_async(&records).await?;
+        orders.consumer().commit_async(&records).await?;
     }
     Ok(())
 }
