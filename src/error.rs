@@ -93,7 +93,8 @@ pub enum Error {
     /// [`Broker::alter_topic`](crate::Broker::alter_topic) changes it, or
     /// [`Broker::increase_partitions`](crate::Broker::increase_partitions).
     #[error(
-        "topic {topic:?} exists, and its {setting} is {existing}, not {requested}; alter it, or do not name it"
+        "topic {topic:?} exists, and its {setting} is {existing}, not {requested}; \
+        alter it, or do not name it"
     )]
     TopicConfigMismatch {
         /// The topic.
