@@ -1,5 +1,6 @@
 //! A broker's directory, owned by one broker at a time.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,22 @@ impl DataDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes the names of the directory and of those above it survive a power loss: they may be new.
+    pub(crate) fn sync_path(&self) -> Result<()> {
+        for dir in self.path.ancestors().skip(1) {
+            match self.storage.sync_dir(dir) {
+                // What may not be opened, or cannot be synced, was there before us.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) =>
+                {
+                    break;
+                }
+                outcome => outcome.map_err(Error::io("sync directory", dir))?,
+            }
+        }
+        Ok(())
     }
 
     /// Gives up the lock. Nothing may be written afterwards.

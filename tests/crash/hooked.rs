@@ -219,8 +219,8 @@ impl Kind {
     }
 }
 
-/// Fails chosen calls of one thread, by their number. Calls of other threads, such as the flusher's, pass:
-/// when they come is not for a test to say.
+/// Fails chosen calls by their number: those of one thread, or of all. When calls of the flusher come is not
+/// for a test to say.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     state: Mutex<FaultState>,
@@ -229,6 +229,7 @@ pub(crate) struct Faults {
 #[derive(Debug, Default)]
 struct FaultState {
     thread: Option<ThreadId>,
+    counts_everybody: bool,
     calls: usize,
     windows: Vec<Range<usize>>,
     kind: Kind,
@@ -248,6 +249,12 @@ impl Faults {
     /// From now on, fails the calls of this thread whose numbers lie in one window.
     pub(crate) fn arm_window(&self, window: Range<usize>, kind: Kind) {
         self.arm(std::slice::from_ref(&window), kind);
+    }
+
+    /// From now on, fails the calls of all threads whose numbers lie in one window.
+    pub(crate) fn arm_everybody(&self, window: Range<usize>, kind: Kind) {
+        let windows = vec![window];
+        *self.state() = FaultState { counts_everybody: true, windows, kind, ..FaultState::default() };
     }
 
     /// From now on, counts the calls of this thread.
@@ -282,7 +289,7 @@ impl Faults {
 impl Hook for Faults {
     fn before(&self, op: Op, path: &Path, file: Option<u64>) -> Action {
         let mut state = self.state();
-        let counted = state.thread == Some(thread::current().id());
+        let counted = state.counts_everybody || state.thread == Some(thread::current().id());
         let call = state.calls;
         state.calls += usize::from(counted);
         if counted && state.windows.iter().any(|window| window.contains(&call)) {

@@ -23,7 +23,7 @@ const ROUNDS_PER_DIR: u64 = 4;
 const ACKS: u64 = 900;
 const SIGKILL: i32 = 9;
 
-fn number_from(variable: &str) -> Option<u64> {
+pub(crate) fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 

@@ -1,4 +1,4 @@
-//! The process that is killed: it sends to several topics from two threads, commits what it reads, makes
+//! The process that is killed: it sends to several topics from two threads, blocking or not, commits what it reads, makes
 //! and deletes topics, and writes a line for everything that was acknowledged. Also the records that it
 //! sends, which can be made again from their names.
 
@@ -9,8 +9,9 @@ use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
-use ottla::{Broker, Producer, Raw, Result, TopicConfig};
+use ottla::{Broker, Consumer, Delivery, Durability, Producer, Raw, Records, Result, TopicConfig};
 
+use crate::power_loss::block_on;
 use crate::support::Random;
 
 /// Tells the child its directory; set only by the parent.
@@ -28,6 +29,8 @@ pub(crate) const GROUP: &str = "fraud";
 /// How many partitions a topic has that was made on the side and has grown.
 pub(crate) const SIDE_PARTITIONS: u32 = 3;
 const CALLS_PER_THREAD: u64 = 150;
+/// More than the records that one call enqueues.
+const SUBCALLS: u64 = 16;
 
 /// The name of a record: which thread of which child sent it, in which call, and which record of that call
 /// it is. The records of one call with the same key are a batch.
@@ -100,9 +103,12 @@ fn sends_until_it_is_killed() {
 
 fn run(dir: &Path, seed: u64) -> Result<Broker> {
     say("opening");
-    let broker = Broker::open(dir)?;
-    for (topic, partitions) in TOPICS {
-        broker.open_topic(topic, TopicConfig::new().partitions(partitions).segment_bytes(4096))?;
+    // Every other child keeps its commits at the higher level. Of the topics one has it, until it is altered.
+    let levels = [Durability::ProcessCrash, Durability::PowerLoss];
+    let broker = Broker::builder().data_dir(dir).durability(levels[seed as usize % 2]).open()?;
+    for ((topic, partitions), level) in TOPICS.into_iter().zip(levels) {
+        let config = TopicConfig::new().partitions(partitions).segment_bytes(4096).durability(level);
+        broker.open_topic(topic, config)?;
         say(&format!("created {topic}"));
     }
     thread::scope(|scope| {
@@ -127,11 +133,14 @@ fn send_all(broker: &Broker, sender: u64) -> Result<()> {
         let producer = producer.as_ref().expect("the topic was made before");
         match random.below(20) {
             0 => change_topics(broker, &format!("side-{sender}-{call}"), &mut made)?,
-            1..=6 => send_batch(producer, topic, sender, call, &mut random)?,
+            1..=5 => send_batch(producer, topic, sender, call, &mut random)?,
+            6..=9 => enqueue_some(producer, (topic, *partitions), sender, call, &mut random)?,
             _ => {
                 let partition = random.below(u64::from(*partitions)) as u32;
-                let name = Name { sender, call, key: 0, number: 0, of: 1 };
-                let at = producer.record(&name.value()).partition(partition).send()?;
+                let name = Name { sender, call: call * SUBCALLS, key: 0, number: 0, of: 1 };
+                let value = name.value();
+                let record = producer.record(&value).partition(partition);
+                let at = if call % 2 == 0 { record.send()? } else { block_on(record.send_async())? };
                 say_sent(topic, at.partition, at.offset, name);
             }
         }
@@ -151,13 +160,39 @@ fn send_batch(
     for key in 0..1 + random.below(3) {
         let of = 1 + random.below(8);
         for number in 0..of {
-            let name = Name { sender, call, key, number, of };
+            let name = Name { sender, call: call * SUBCALLS, key, number, of };
             batch.push((vec![b'k', key as u8], name.value(), name));
         }
     }
     let places = producer.send_batch(batch.iter().map(|(key, value, _)| (&key[..], &value[..])))?;
     for (at, (_, _, name)) in places.iter().zip(&batch) {
         say_sent(topic, at.partition, at.offset, *name);
+    }
+    Ok(())
+}
+
+/// Enqueues some records, goes on without some of the deliveries, and waits for the others in all ways. Each
+/// is named as a call of its own.
+fn enqueue_some(
+    producer: &Producer<Raw, Raw>,
+    (topic, partitions): (&str, u32),
+    sender: u64,
+    call: u64,
+    random: &mut Random,
+) -> Result<()> {
+    let mut deliveries: Vec<(Name, Delivery)> = Vec::new();
+    for number in 0..1 + random.below(12) {
+        let name = Name { sender, call: call * SUBCALLS + number, key: 0, number: 0, of: 1 };
+        let partition = random.below(u64::from(partitions)) as u32;
+        let delivery = producer.record(&name.value()).partition(partition).enqueue()?;
+        match random.below(4) {
+            0 => delivery.detach(),
+            _ => deliveries.push((name, delivery)),
+        }
+    }
+    for (name, delivery) in deliveries {
+        let at = if random.below(2) == 0 { delivery.wait()? } else { block_on(delivery)? };
+        say_sent(topic, at.partition, at.offset, name);
     }
     Ok(())
 }
@@ -186,7 +221,7 @@ fn change_topics(broker: &Broker, name: &str, made: &mut Vec<String>) -> Result<
 fn read_and_commit(broker: &Broker) -> Result<()> {
     let mut consumer =
         broker.consumer::<Raw, Raw>().topics(TOPICS.map(|(topic, _)| topic)).group(GROUP).build()?;
-    for _ in 0..10 {
+    for round in 0..10 {
         let records = consumer.poll(Duration::from_millis(2))?;
         let mut behind: BTreeMap<(&str, u32), u64> = BTreeMap::new();
         for record in &records {
@@ -198,8 +233,20 @@ fn read_and_commit(broker: &Broker) -> Result<()> {
             });
         };
         lines("committing");
-        consumer.commit(&records)?;
+        commit(&consumer, &records, round)?;
         lines("committed");
     }
     Ok(())
+}
+
+fn commit(consumer: &Consumer<Raw, Raw>, records: &Records<Raw, Raw>, round: usize) -> Result<()> {
+    match round % 3 {
+        0 => consumer.commit(records),
+        1 => block_on(consumer.commit_async(records)),
+        _ => {
+            // Nobody waits for the first one; the second one is behind it in the log.
+            drop(consumer.commit_async(records));
+            block_on(consumer.commit_async(records))
+        }
+    }
 }

@@ -5,6 +5,7 @@
 mod changes;
 mod commits;
 mod damage;
+mod enqueued;
 mod faults;
 mod files;
 mod flips;
@@ -14,6 +15,9 @@ mod image;
 mod interrupted;
 mod kill;
 mod kill_child;
+mod lossy;
+mod power_ledger;
+mod power_loss;
 mod prefixes;
 mod reopen;
 mod script;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use ottla::storage::MemoryStorage;
@@ -254,10 +255,8 @@ impl Script {
         self.errors += 1;
         let only_full = self.kind.is_full();
         let is_typed = match error {
-            Error::StorageFull { operation, path, .. } => {
-                only_full && !operation.is_empty() && path.starts_with(DIR)
-            }
-            Error::Io { operation, path, .. } => !only_full && !operation.is_empty() && path.starts_with(DIR),
+            Error::StorageFull { operation, path, .. } => only_full && !operation.is_empty() && is_ours(path),
+            Error::Io { operation, path, .. } => !only_full && !operation.is_empty() && is_ours(path),
             Error::PartitionFailed { partition, fault } => {
                 self.failed.insert(partition.clone());
                 fault.contains(DIR)
@@ -404,6 +403,11 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// In the directory, or one above it, whose names are synced too.
+fn is_ours(path: &Path) -> bool {
+    path.starts_with(DIR) || Path::new(DIR).starts_with(path)
 }
 
 fn is_listed(broker: &Broker, topic: &str) -> bool {

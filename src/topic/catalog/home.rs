@@ -36,8 +36,17 @@ impl CatalogHome {
     pub(super) fn read(&self) -> Result<Vec<TopicEntry>> {
         let path = self.data_dir.path().join(catalog_file::FILE_NAME);
         match read_file(self.data_dir.storage(), &path) {
-            Ok(bytes) => catalog_file::decode(&path, &bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_empty(path),
+            Ok(bytes) => {
+                let list = catalog_file::decode(&path, &bytes)?;
+                // A process may have been killed before it synced the name of what we read.
+                self.sync_names()?;
+                Ok(list)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let list = self.check_empty(path)?;
+                self.data_dir.sync_path()?;
+                Ok(list)
+            }
             Err(error) => Err(Error::io("read", &path)(error)),
         }
     }
