@@ -8,6 +8,7 @@ use super::completion::Completion;
 use super::partition_log::{Home, PartitionLog};
 use super::stage::MAX_UNPUBLISHED_BYTES;
 use super::syncer::Syncer;
+use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
 use crate::sync::{Arc, AtomicBool, Event, EventListener, Ordering};
@@ -55,6 +56,7 @@ impl PartitionLog {
         let alone = stage.unpublished_bytes() == 0 && !self.publishes_when_synced();
         let base_offset = self.stage_batch(&mut stage, batch)?;
         if alone
+            && let mut wakeups = Wakeups::default()
             && let Some(mut tail) = home.tail.try_lock()
             && let Some(piece) = stage.unwritten()
         {
@@ -62,7 +64,7 @@ impl PartitionLog {
             // be synced before it is seen either, whatever the topic promises from now on.
             self.request_sync(home, &mut stage);
             drop(stage);
-            return self.write_piece(home, &mut tail, &piece, false).map(|()| base_offset);
+            return self.write_piece(home, &mut tail, &piece, false, &mut wakeups).map(|()| base_offset);
         }
         let completion = stage.completion();
         self.request_sync(home, &mut stage);
@@ -74,10 +76,11 @@ impl PartitionLog {
 
     /// Writes what is staged, unless somebody who had the lock before has done it.
     fn write_for(&self, home: &Home, completion: &Completion) {
+        let mut wakeups = Wakeups::default();
         let mut tail = home.tail.lock();
         if !completion.is_complete() {
             // How it goes is told through the completion.
-            drop(self.write_all(home, &mut tail));
+            drop(self.write_all(home, &mut tail, &mut wakeups));
         }
     }
 

@@ -41,19 +41,26 @@ impl Promise {
     }
 }
 
+impl Promise {
+    /// Decides the outcome; the first one counts. Those who wait are not woken yet.
+    pub(super) fn keep(&self, outcome: Result<(), AppendFault>) {
+        self.0.decide(outcome);
+    }
+}
+
 impl Drop for Promise {
     fn drop(&mut self) {
         if !self.0.is_complete() {
-            self.0.complete(Err(AppendFault::Unknown("the work on it was broken off".to_owned())));
+            self.0.decide(Err(AppendFault::Unknown("the work on it was broken off".to_owned())));
+            self.0.rouse();
         }
     }
 }
 
 impl Completion {
-    /// Decides the outcome; the first one counts.
-    pub(super) fn complete(&self, outcome: Result<(), AppendFault>) {
+    /// Decides the outcome; the first one counts. Those who wait are not woken yet.
+    fn decide(&self, outcome: Result<(), AppendFault>) {
         self.outcome.get_or_init(|| outcome);
-        self.event.notify(usize::MAX);
     }
 
     /// Takes note that nobody will ask what became of one of the batches.
@@ -87,7 +94,7 @@ impl Completion {
         })
     }
 
-    /// Wakes those who wait, though there is no outcome: they look what there is to do.
+    /// Wakes those who wait: they look whether there is an outcome, or something to do.
     pub(super) fn rouse(&self) {
         self.event.notify(usize::MAX);
     }
@@ -133,12 +140,5 @@ impl Completion {
                 Poll::Pending => return Poll::Pending,
             }
         }
-    }
-}
-
-/// Tells all who wait.
-pub(super) fn complete_all(promises: &[Promise], outcome: &Result<(), AppendFault>) {
-    for Promise(completion) in promises {
-        completion.complete(outcome.clone());
     }
 }

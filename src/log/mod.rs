@@ -27,6 +27,7 @@ mod stage;
 mod syncer;
 mod trim;
 mod view;
+mod wakeups;
 
 pub(crate) use append::Pending;
 pub(crate) use file_reads::{FileReads, Files};

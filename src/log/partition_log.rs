@@ -11,7 +11,7 @@
 use std::path::PathBuf;
 
 use super::chunk::StagedBytes;
-use super::completion::{AppendFault, Completion, complete_all};
+use super::completion::{AppendFault, Completion};
 use super::disk_tail::DiskTail;
 use super::health::{Health, Status};
 use super::identity::{LogIdentity, LogPlace};
@@ -21,6 +21,7 @@ use super::settings::LogSettings;
 use super::stage::{Piece, Stage, TakenBack};
 use super::syncer::{SyncSource, Syncer, Unsynced};
 use super::view::View;
+use super::wakeups::Wakeups;
 use crate::config::{Durability, TopicSettings};
 use crate::error::{Error, Result};
 use crate::record::frame::{CrcSeed, NewRecord};
@@ -53,7 +54,7 @@ pub(super) struct Home {
     pub(super) tail: Mutex<DiskTail>,
     pub(super) syncer: Arc<Syncer>,
     /// Notified when fewer bytes wait to be acknowledged.
-    pub(super) room: Event,
+    pub(super) room: Arc<Event>,
 }
 
 /// A log on disk that can be opened.
@@ -120,7 +121,7 @@ impl PartitionLog {
             disk: disk.map(|(place, tail)| {
                 let storage = place.data_dir.shared_storage();
                 let syncer = Arc::new(Syncer::new(this.clone(), identity.clone(), storage));
-                Home { place, tail: Mutex::new(tail), syncer, room: Event::new() }
+                Home { place, tail: Mutex::new(tail), syncer, room: Arc::new(Event::new()) }
             }),
             identity,
             settings: LogSettings::new(settings),
@@ -213,7 +214,7 @@ impl PartitionLog {
     }
 
     /// Writes everything staged so far to the file. After an error nothing is staged.
-    pub(super) fn write_all(&self, home: &Home, tail: &mut DiskTail) -> Result<()> {
+    pub(super) fn write_all(&self, home: &Home, tail: &mut DiskTail, wakeups: &mut Wakeups) -> Result<()> {
         let end_offset = self.stage.lock().next_offset();
         while tail.end_offset() < end_offset {
             let (piece, leave_to_sync) = {
@@ -222,19 +223,20 @@ impl PartitionLog {
                 // Readers see records in order: not before those that were sent when more was promised.
                 (piece, self.publishes_when_synced() || !stage.is_written_published())
             };
-            self.write_piece(home, tail, &piece, leave_to_sync)?;
+            self.write_piece(home, tail, &piece, leave_to_sync, wakeups)?;
         }
         Ok(())
     }
 
-    /// Writes a piece to the file and, unless that is left to a sync, publishes it and tells those who wait.
-    /// After an error nothing is staged, and whoever waited was told.
+    /// Writes a piece to the file and, unless that is left to a sync, publishes it and decides what those who
+    /// wait are told. After an error nothing is staged, and that is decided too.
     pub(super) fn write_piece(
         &self,
         home: &Home,
         tail: &mut DiskTail,
         piece: &Piece,
         leave_to_sync: bool,
+        wakeups: &mut Wakeups,
     ) -> Result<()> {
         if let Err(error) = self.write_to_file(home, tail, piece) {
             let (error, left) = match error {
@@ -243,7 +245,7 @@ impl PartitionLog {
                     (self.health.fail(fault.clone(), &self.identity), Some(fault))
                 }
             };
-            return Err(self.take_back(home, tail, error, left));
+            return Err(self.take_back(home, tail, error, left, wakeups));
         }
         let mut stage = self.stage.lock();
         let waiting = stage.wrote(&piece.bytes);
@@ -252,20 +254,24 @@ impl PartitionLog {
             tail.leave_to_sync(&piece.bytes, waiting);
             return Ok(());
         }
-        self.publish(home, stage, &piece.bytes);
-        complete_all(&waiting, &Ok(()));
+        self.publish(home, stage, &piece.bytes, wakeups);
+        wakeups.decide(&waiting, &Ok(()));
         Ok(())
     }
 
-    /// Shows readers what is staged up to the end of `bytes`; wakes those who wait for records, and for room.
-    fn publish(&self, home: &Home, mut stage: MutexGuard<'_, Stage>, bytes: &StagedBytes) {
-        let was_full = stage.is_full();
-        stage.publish(bytes, &self.view);
-        drop(stage);
-        self.waiters.notify();
-        if was_full {
-            home.room.notify(usize::MAX);
+    /// Shows readers what is staged up to the end of `bytes`.
+    fn publish(
+        &self,
+        home: &Home,
+        mut stage: MutexGuard<'_, Stage>,
+        bytes: &StagedBytes,
+        wakeups: &mut Wakeups,
+    ) {
+        if stage.is_full() {
+            wakeups.note_room(&home.room);
         }
+        stage.publish(bytes, &self.view);
+        wakeups.note_records(&self.waiters);
     }
 
     fn write_to_file(&self, home: &Home, tail: &mut DiskTail, piece: &Piece) -> Result<(), WriteError> {
@@ -276,18 +282,25 @@ impl PartitionLog {
         tail.write(piece)
     }
 
-    /// Takes back what is staged and not written, and tells those who wait for it. Returns the error. `left`:
-    /// the next open may find what somebody had begun to write, for this reason.
+    /// Takes back what is staged and not written, and decides what those who wait for it are told. Returns
+    /// the error. `left`: the next open may find what somebody had begun to write, for this reason.
     #[cold]
-    fn take_back(&self, home: &Home, tail: &DiskTail, error: Error, left: Option<String>) -> Error {
+    fn take_back(
+        &self,
+        home: &Home,
+        tail: &DiskTail,
+        error: Error,
+        left: Option<String>,
+        wakeups: &mut Wakeups,
+    ) -> Error {
         let TakenBack { attempted, untouched } = self.stage.lock().drop_unwritten(tail.position());
         let not_appended = AppendFault::NotAppended(Arc::new(error.duplicate()));
-        complete_all(&attempted, &Err(left.map_or_else(|| not_appended.clone(), AppendFault::Unknown)));
-        complete_all(&untouched, &Err(not_appended));
+        wakeups.decide(&attempted, &Err(left.map_or_else(|| not_appended.clone(), AppendFault::Unknown)));
+        wakeups.decide(&untouched, &Err(not_appended));
         for promise in attempted.iter().chain(&untouched) {
             home.syncer.note_unheard(&promise.completion());
         }
-        home.room.notify(usize::MAX);
+        wakeups.note_room(&home.room);
         error
     }
 
@@ -330,14 +343,15 @@ impl PartitionLog {
     pub(crate) fn delete(&self) {
         self.end(Status::Deleted);
         if let Some(home) = &self.disk {
+            let mut wakeups = Wakeups::default();
             let mut tail = home.tail.lock();
             let TakenBack { attempted, untouched } = self.stage.lock().drop_unwritten(tail.position());
             let error = Error::TopicDeleted { topic: self.identity.topic.to_string() };
             let deleted = Err(AppendFault::NotAppended(Arc::new(error)));
             for waiting in [tail.give_up_waiting(), attempted, untouched] {
-                complete_all(&waiting, &deleted);
+                wakeups.decide(&waiting, &deleted);
             }
-            home.room.notify(usize::MAX);
+            wakeups.note_room(&home.room);
         }
     }
 
@@ -368,9 +382,9 @@ impl SyncSource for PartitionLog {
         self.stage.lock().sync_requested = None;
     }
 
-    fn write_staged(&self) -> Result<()> {
+    fn write_staged(&self, wakeups: &mut Wakeups) -> Result<()> {
         let Some(home) = &self.disk else { return Ok(()) };
-        self.write_all(home, &mut home.tail.lock())
+        self.write_all(home, &mut home.tail.lock(), wakeups)
     }
 
     fn is_sync_awaited(&self) -> bool {
@@ -381,11 +395,11 @@ impl SyncSource for PartitionLog {
         self.disk.as_ref()?.tail.lock().take_unsynced()
     }
 
-    fn synced(&self, done: &Unsynced) {
+    fn synced(&self, done: &Unsynced, wakeups: &mut Wakeups) {
         let Some(home) = &self.disk else { return };
         home.tail.lock().synced(done);
         if let Some(end) = &done.unpublished {
-            self.publish(home, self.stage.lock(), end);
+            self.publish(home, self.stage.lock(), end, wakeups);
         }
     }
 
@@ -397,13 +411,13 @@ impl SyncSource for PartitionLog {
         waiting.iter().for_each(|completion| completion.rouse());
     }
 
-    fn fail(&self, fault: String) {
+    fn fail(&self, fault: String, wakeups: &mut Wakeups) {
         let Some(home) = &self.disk else { return };
         let mut tail = home.tail.lock();
         let error = self.health.fail(fault.clone(), &self.identity);
-        complete_all(&tail.give_up_waiting(), &Err(AppendFault::Unknown(fault.clone())));
+        wakeups.decide(&tail.give_up_waiting(), &Err(AppendFault::Unknown(fault.clone())));
         // What somebody had begun to write ended in a panic.
-        drop(self.take_back(home, &tail, error, Some(fault)));
+        drop(self.take_back(home, &tail, error, Some(fault), wakeups));
     }
 }
 
@@ -415,9 +429,10 @@ impl Drop for PartitionLog {
         if self.health.check_readable(&self.identity).is_err() {
             return;
         }
+        let mut wakeups = Wakeups::default();
         let mut tail = home.tail.lock();
         // Those who wait for what cannot be written are told.
-        drop(self.write_all(home, &mut tail));
+        drop(self.write_all(home, &mut tail, &mut wakeups));
         let is_awaited = tail.is_awaited();
         if let Some(unsynced) = tail.take_unsynced() {
             home.syncer.leave(unsynced);

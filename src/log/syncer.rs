@@ -4,9 +4,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::chunk::StagedBytes;
-use super::completion::{AppendFault, Completion, Promise, complete_all};
+use super::completion::{AppendFault, Completion, Promise};
 use super::identity::LogIdentity;
 use super::segment::Segment;
+use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 use crate::sync::{Arc, Listener, Mutex, MutexGuard, Weak};
@@ -34,8 +35,8 @@ impl Unsynced {
         }
     }
 
-    fn complete(&self, outcome: &Result<(), AppendFault>) {
-        complete_all(&self.waiting, outcome);
+    fn decide(&self, outcome: &Result<(), AppendFault>, wakeups: &mut Wakeups) {
+        wakeups.decide(&self.waiting, outcome);
     }
 }
 
@@ -47,9 +48,9 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
     /// The flusher begins to sync: what is staged from now on has to ask it anew.
     fn sync_begins(&self);
 
-    /// Writes what is staged to the file. What could not be written was taken back, and those who wait for
-    /// it were told.
-    fn write_staged(&self) -> Result<()>;
+    /// Writes what is staged to the file. What could not be written was taken back, and what those who wait
+    /// for it are told is decided.
+    fn write_staged(&self, wakeups: &mut Wakeups) -> Result<()>;
 
     /// Whether somebody waits for a sync.
     fn is_sync_awaited(&self) -> bool;
@@ -58,13 +59,13 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
     fn take_unsynced(&self) -> Option<Unsynced>;
 
     /// Takes note of a sync that succeeded.
-    fn synced(&self, done: &Unsynced);
+    fn synced(&self, done: &Unsynced, wakeups: &mut Wakeups);
 
     /// Wakes those who wait for what is not synced yet, to do it.
     fn rouse(&self);
 
     /// From now on the log takes no records.
-    fn fail(&self, fault: String);
+    fn fail(&self, fault: String, wakeups: &mut Wakeups);
 }
 
 /// Syncs one log.
@@ -82,15 +83,18 @@ pub(crate) struct Syncer {
     unheard: Mutex<Option<Error>>,
 }
 
-/// The right to sync. When it ends, one of those who came meanwhile goes on, however it ends.
+/// The right to sync. When it ends, however it does, those who wait hear of it, and one of those who came
+/// meanwhile goes on.
 struct Turn<'a> {
     syncer: &'a Syncer,
     known_fault: Option<MutexGuard<'a, Option<String>>>,
+    wakeups: Wakeups,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.known_fault = None;
+        drop(std::mem::take(&mut self.wakeups));
         if let Some(log) = self.syncer.log.upgrade() {
             log.rouse();
         }
@@ -124,7 +128,7 @@ impl Syncer {
     pub(crate) fn write_as_asked(&self) -> Result<()> {
         let Some(log) = self.log.upgrade() else { return self.sync() };
         log.write_begins();
-        let written = log.write_staged();
+        let written = log.write_staged(&mut Wakeups::default());
         let is_awaited = log.is_sync_awaited();
         drop(log);
         // What was written before a write that failed is awaited all the same.
@@ -141,7 +145,7 @@ impl Syncer {
         while !completion.is_complete() {
             if let Some(log) = self.log.upgrade() {
                 // How it goes is told through the completion.
-                drop(log.write_staged());
+                drop(log.write_staged(&mut Wakeups::default()));
             }
             // Registered before looking: whoever works now passes on when it has finished.
             let listener = completion.listen();
@@ -160,28 +164,29 @@ impl Syncer {
     }
 
     fn sync_and_pass_on(&self, known_fault: MutexGuard<'_, Option<String>>) -> Result<()> {
-        let mut turn = Turn { syncer: self, known_fault: Some(known_fault) };
-        turn.known_fault.as_deref_mut().map_or(Ok(()), |known_fault| self.sync_holding(known_fault))
+        let mut turn = Turn { syncer: self, known_fault: Some(known_fault), wakeups: Wakeups::default() };
+        let Turn { known_fault, wakeups, .. } = &mut turn;
+        known_fault.as_deref_mut().map_or(Ok(()), |known_fault| self.sync_holding(known_fault, wakeups))
     }
 
     /// The work on the log ended in a panic: nobody is to wait for what it was about to do.
     pub(crate) fn give_up(&self, fault: &str) {
         if let Some(log) = self.log.upgrade() {
-            log.fail(fault.to_owned());
+            log.fail(fault.to_owned(), &mut Wakeups::default());
         }
     }
 
-    fn sync_holding(&self, known_fault: &mut Option<String>) -> Result<()> {
+    fn sync_holding(&self, known_fault: &mut Option<String>, wakeups: &mut Wakeups) -> Result<()> {
         if let Some(fault) = known_fault {
             // The log may have been dropped before it could hear of the fault.
             if let Some(left) = self.left.lock().take() {
-                left.complete(&Err(AppendFault::Unknown(fault.clone())));
+                left.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
             }
             return Err(self.failed(fault));
         }
         let unsynced = self.log.upgrade().and_then(|log| {
             // What cannot be written is not there to be synced; who sent it is told.
-            drop(log.write_staged());
+            drop(log.write_staged(wakeups));
             log.take_unsynced()
         });
         let Some(unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
@@ -189,15 +194,15 @@ impl Syncer {
         let log = self.log.upgrade();
         let Err(fault) = outcome else {
             if let Some(log) = log {
-                log.synced(&unsynced);
+                log.synced(&unsynced, wakeups);
             }
-            unsynced.complete(&Ok(()));
+            unsynced.decide(&Ok(()), wakeups);
             return Ok(());
         };
         let fault = known_fault.insert(fault);
-        unsynced.complete(&Err(AppendFault::Unknown(fault.clone())));
+        unsynced.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
         if let Some(log) = log {
-            log.fail(fault.clone());
+            log.fail(fault.clone(), wakeups);
         }
         Err(self.failed(fault))
     }

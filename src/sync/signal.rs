@@ -122,9 +122,9 @@ impl Waiters {
     /// Wakes everybody, asleep or not: for news other than an append (closed, deleted).
     #[cold]
     pub(crate) fn notify_all(&self) {
-        for signal in self.signals.lock().iter() {
-            signal.notify();
-        }
+        // What is woken is others' code: no lock is held.
+        let signals = self.signals.lock().clone();
+        signals.iter().for_each(|signal| signal.notify());
     }
 }
 

@@ -1,6 +1,9 @@
 //! `enqueue`, `send_async` and what becomes of their records: order, failures, closing, dropping.
 
 use std::io::ErrorKind::StorageFull;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -347,4 +350,29 @@ fn send_at_random(producer: &Producer<(), String>, sender: usize, rng: &mut Rng)
         }
     }
     acknowledged
+}
+
+/// Sends when it is woken, on the thread that wakes it.
+struct SendsWhenWoken(Producer<(), String>);
+
+impl Wake for SendsWhenWoken {
+    fn wake(self: Arc<Self>) {
+        self.0.send((), "woken").expect("kept");
+    }
+}
+
+#[test]
+fn the_waker_of_a_delivery_may_use_its_topic() {
+    at_each_level(|storage, broker, producer| {
+        let waker = Waker::from(Arc::new(SendsWhenWoken(producer.clone())));
+        storage.slow_down(Duration::from_millis(20));
+        // The flusher is busy with the first one, so that the second is awaited.
+        producer.enqueue((), "first").expect("room").detach();
+        let mut delivery = producer.enqueue((), "awaited").expect("room");
+        let polled = Pin::new(&mut delivery).poll(&mut Context::from_waker(&waker));
+        let expected = if polled.is_ready() { 2 } else { 3 };
+        let topic = broker.clone();
+        watched("the wake-up", move || while held(&topic, "t") < expected {}).wait();
+        broker.close().expect("nothing went wrong");
+    });
 }

@@ -7,7 +7,8 @@ use loom::sync::Notify;
 use loom::thread;
 
 use super::check;
-use crate::log::completion::Completion;
+use crate::log::completion::Promise;
+use crate::log::wakeups::Wakeups;
 use crate::sync::grow_list::GrowList;
 use crate::sync::signal::{Signal, Waiters};
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -105,12 +106,13 @@ fn a_task_that_polls_is_woken() {
 #[test]
 fn all_who_wait_for_a_completion_hear_of_it() {
     check(|| {
-        let completion = Arc::<Completion>::default();
+        let promise = Promise::default();
+        let completion = promise.completion();
         let waiters = [(); 2].map(|()| {
             let completion = Arc::clone(&completion);
             thread::spawn(move || completion.wait())
         });
-        completion.complete(Ok(()));
+        Wakeups::default().decide(&[promise], &Ok(()));
         waiters.into_iter().for_each(|waiter| waiter.join().expect("the waiter"));
     });
 }
@@ -132,11 +134,9 @@ impl Wake for Bell {
 #[test]
 fn a_future_that_waits_for_a_completion_is_woken() {
     check(|| {
-        let completion = Arc::<Completion>::default();
-        let completing = thread::spawn({
-            let completion = Arc::clone(&completion);
-            move || completion.complete(Ok(()))
-        });
+        let promise = Promise::default();
+        let completion = promise.completion();
+        let completing = thread::spawn(move || Wakeups::default().decide(&[promise], &Ok(())));
         let (bell, waker) = bell();
         let mut listener = None;
         while completion.poll(&mut listener, &mut Context::from_waker(&waker)).is_pending() {
