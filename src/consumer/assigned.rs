@@ -15,14 +15,15 @@ pub(super) struct Assigned {
     topic: Arc<Topic>,
     log: Arc<PartitionLog>,
     cursor: Cursor,
-    /// The position is the first record that is there at the next fetch, whatever the cursor says.
-    at_beginning: bool,
+    /// Where the beginning was when it was sought. As long as the cursor is there, or back there, the
+    /// position is the first record that is there at the next fetch.
+    beginning: Option<u64>,
     paused: bool,
 }
 
 impl Assigned {
     pub(super) fn new(topic: Arc<Topic>, log: Arc<PartitionLog>) -> Self {
-        Self { topic, log, cursor: Cursor::new(0), at_beginning: false, paused: false }
+        Self { topic, log, cursor: Cursor::new(0), beginning: None, paused: false }
     }
 
     /// The next run. A paused partition has none, but says if it has ended.
@@ -34,15 +35,16 @@ impl Assigned {
         loop {
             // A sender may push the earliest record out between the seek and the next fetch.
             let (earliest, latest) = match self.log.fetch(&mut self.cursor, files) {
-                Ok(run) => {
-                    self.at_beginning = false;
-                    return Ok(run.map(|run| self.named(run)));
+                Ok(Some(run)) => return Ok(Some(self.named(run))),
+                Ok(None) => {
+                    self.leave_empty_beginning();
+                    return Ok(None);
                 }
                 Err(Error::OffsetOutOfRange { earliest, latest, .. }) => (earliest, latest),
                 Err(error) => return Err(error),
             };
             match policy {
-                _ if self.at_beginning => self.cursor.seek(earliest),
+                _ if self.is_at_beginning() => self.seek_to_beginning(),
                 OutOfRange::Earliest => self.cursor.seek(earliest),
                 OutOfRange::Latest => self.cursor.seek(latest),
                 OutOfRange::Error => {
@@ -51,6 +53,17 @@ impl Assigned {
                 }
             }
         }
+    }
+
+    /// A consumer that was told that there is nothing yet is to miss nothing of what comes.
+    fn leave_empty_beginning(&mut self) {
+        if self.is_at_beginning() && self.cursor.offset() == self.log.end_offset() {
+            self.beginning = None;
+        }
+    }
+
+    fn is_at_beginning(&self) -> bool {
+        self.beginning == Some(self.cursor.offset())
     }
 
     /// Leaves of a run that was just fetched what `portion` allows; the rest comes with the next fetch.
@@ -101,18 +114,18 @@ impl Assigned {
     }
 
     pub(super) fn position(&self) -> u64 {
-        if self.at_beginning { self.log.start_offset() } else { self.cursor.offset() }
+        if self.is_at_beginning() { self.log.start_offset() } else { self.cursor.offset() }
     }
 
     pub(super) fn seek(&mut self, offset: u64) {
         self.cursor.seek(offset);
-        self.at_beginning = false;
+        self.beginning = None;
     }
 
     /// Goes to the first record that will be there at the next fetch.
     pub(super) fn seek_to_beginning(&mut self) {
         self.seek(self.log.start_offset());
-        self.at_beginning = true;
+        self.beginning = Some(self.cursor.offset());
     }
 
     pub(super) fn check_not_beyond_end(&self, offset: u64) -> Result<()> {

@@ -284,9 +284,16 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             group: self.group.as_deref(),
             start: self.start,
         };
-        let partitions = partitions.into_iter().map(|(topic, number)| beginning.at_build(topic, number));
-        let partitions = partitions.collect::<Result<_>>()?;
-        let subscription = Subscription::new(partitions, self.on_out_of_range, self.limits);
+        let mut assigned = Vec::with_capacity(partitions.len());
+        for (topic, number) in partitions {
+            let is_chosen = following.as_ref().is_some_and(|following| !following.is_named(topic.name()));
+            match beginning.at_build(topic, number) {
+                // Deleted meanwhile: nothing of it was ever ours.
+                Err(Error::TopicDeleted { .. }) if is_chosen => {}
+                outcome => assigned.push(outcome?),
+            }
+        }
+        let subscription = Subscription::new(assigned, self.on_out_of_range, self.limits);
         let signal = Arc::new(Signal::default());
         let waiters = subscription.waiters().chain(following.as_ref().map(Following::waiters));
         waiters.for_each(|waiters| waiters.register(&signal));

@@ -106,9 +106,7 @@ impl From<Result<StagedCommit>> for State {
 impl CommitFuture {
     /// Lets the commit count from now on, whoever waits for it.
     pub(super) fn count_now(&self) {
-        if let State::Staged(staged, _) = &self.state
-            && !matches!(staged.outcome(), Some(Err(_)))
-        {
+        if let State::Staged(staged, _) = &self.state {
             self.coordinator.committed().apply_staged(staged);
         }
     }

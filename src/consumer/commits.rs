@@ -1,5 +1,7 @@
 //! Committing: how a consumer says how far its group has come, by hand or with each poll.
 
+use std::collections::BTreeMap;
+
 use super::commit_future::CommitFuture;
 use super::records::{PartitionRun, Record, Records};
 use super::{Consumer, not_assigned};
@@ -7,6 +9,14 @@ use crate::error::{Error, Result};
 use crate::group::{Commit, CommittedOffset, check_metadata};
 use crate::ids::TopicPartition;
 use crate::record::codec::Codec;
+
+/// With auto-commit: what is on its way.
+pub(super) struct Committing {
+    /// The last commit; an earlier one that is still under way does not fail alone.
+    future: CommitFuture,
+    /// By topic id and partition, what was begun and is not known to be kept.
+    commits: BTreeMap<(u64, u32), Commit>,
+}
 
 impl<K: Codec, V: Codec> Consumer<K, V> {
     /// Commits the positions after `records`: the next consumer of the group begins behind them, even if
@@ -159,8 +169,12 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// # Errors
     /// Those of [`commit`](Self::commit), with `auto_commit`. The consumer has ended all the same.
     pub fn close(mut self) -> Result<()> {
-        let committed = self.commit_polled();
-        committed.and(self.committing.take().map_or(Ok(()), CommitFuture::wait))
+        if let Some(Committing { future, commits }) = self.committing.take()
+            && future.wait().is_err()
+        {
+            self.commit_again(commits);
+        }
+        self.commit_polled()
     }
 
     pub(super) fn group(&self) -> Result<&str> {
@@ -218,22 +232,40 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         }
     }
 
-    /// As [`commit_polled`](Self::commit_polled), without waiting: a later call tells if it failed.
+    /// As [`commit_polled`](Self::commit_polled), without waiting: a later call tells if it failed, and then
+    /// it stays to be committed.
     pub(super) fn begin_commit_polled(&mut self) -> Result<()> {
-        if let Some(outcome) = self.committing.as_mut().and_then(CommitFuture::outcome) {
-            self.committing = None;
-            outcome?;
-        }
+        self.hear_of_commit()?;
         if let Some(polled) = self.polled.as_ref().filter(|polled| !polled.is_empty()) {
-            let commits = self.commits_left(polled)?;
-            let committing = self.begin_commit(Ok(commits));
+            let begun = self.commits_left(polled)?;
+            let future = self.begin_commit(Ok(begun.clone()));
             // This consumer's task goes on meanwhile. It is told if the commit fails.
-            committing.count_now();
-            // An earlier one that is still under way does not fail alone.
-            self.committing = Some(committing);
+            future.count_now();
+            let mut commits = self.committing.take().map(|earlier| earlier.commits).unwrap_or_default();
+            commits.extend(begun.into_iter().map(|commit| ((commit.topic_id, commit.partition), commit)));
+            self.committing = Some(Committing { future, commits });
             self.polled = Some(Vec::new());
         }
         Ok(())
+    }
+
+    /// How the commit under way ended, if it has.
+    fn hear_of_commit(&mut self) -> Result<()> {
+        let Some(committing) = &mut self.committing else { return Ok(()) };
+        let Some(outcome) = committing.future.outcome() else { return Ok(()) };
+        let commits = std::mem::take(&mut committing.commits);
+        self.committing = None;
+        if outcome.is_err() {
+            self.commit_again(commits);
+        }
+        outcome
+    }
+
+    /// What was lost on its way is to be committed, before what was polled since.
+    fn commit_again(&mut self, lost: BTreeMap<(u64, u32), Commit>) {
+        if let Some(polled) = &mut self.polled {
+            polled.splice(0..0, lost.into_values());
+        }
     }
 
     /// Of these commits, those for topics that are still there.

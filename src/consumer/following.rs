@@ -61,7 +61,7 @@ impl Following {
         !self.is_named(name) && self.predicates.iter().any(|predicate| predicate(name))
     }
 
-    fn is_named(&self, name: &str) -> bool {
+    pub(super) fn is_named(&self, name: &str) -> bool {
         self.named.iter().any(|topic| &**topic.name() == name)
     }
 

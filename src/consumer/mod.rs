@@ -33,6 +33,7 @@ use crate::log::Files;
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 use crate::sync::signal::{Signal, Sleep};
+use commits::Committing;
 use following::Following;
 use pace::Pace;
 use records::PartitionRun;
@@ -97,8 +98,8 @@ pub struct Consumer<K, V> {
     group: Option<String>,
     /// With auto-commit: what the last poll returned, to be committed by the next one.
     polled: Option<Vec<Commit>>,
-    /// The last commit that a future of this consumer began by itself.
-    committing: Option<CommitFuture>,
+    /// What futures of this consumer commit by themselves.
+    committing: Option<Committing>,
     /// Keeps others out of the group; none for partitions assigned by hand.
     _membership: Option<Membership>,
     codecs: PhantomData<fn() -> (K, V)>,

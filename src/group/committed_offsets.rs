@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::log::{Cursor, Files, PartitionLog, Pending};
+use crate::log::{Cursor, Fate, Files, PartitionLog, Pending};
 use crate::record::frame::{Frame, NewRecord};
 use crate::sync::{Arc, AtomicU64, EventListener, Mutex, Ordering};
 
@@ -86,10 +86,19 @@ pub(crate) struct CommittedOffsets {
 struct Entry {
     committed: CommittedOffset,
     version: Version,
+    /// Of a commit that counts although it may still be lost.
+    fate: Option<Fate>,
 }
 
-/// The offset of a commit in the log of commits.
+/// The offset of a commit in the log of commits. Those of commits that were lost are given again.
 type Version = u64;
+
+impl Entry {
+    /// Whether a commit of `version` that was not lost takes its place.
+    fn gives_way_to(&self, version: Version) -> bool {
+        self.version <= version || self.fate.as_ref().is_some_and(Fate::is_lost)
+    }
+}
 
 /// Where commits are written down.
 #[derive(Debug)]
@@ -140,9 +149,10 @@ impl CommittedOffsets {
                 let (group, place, committed) = decode(frame).ok_or_else(|| unknown_record(&log, frame))?;
                 let version = frame.offset();
                 match committed {
-                    Some(committed) => {
-                        groups.entry(group).or_default().insert(place, Entry { committed, version })
-                    }
+                    Some(committed) => groups
+                        .entry(group)
+                        .or_default()
+                        .insert(place, Entry { committed, version, fate: None }),
                     None => groups.entry(group).or_default().remove(&place),
                 };
             }
@@ -154,7 +164,7 @@ impl CommittedOffsets {
     pub(crate) fn commit(&self, group: &str, commits: &[Commit]) -> Result<()> {
         let entries = commits.iter().map(|commit| (group, commit.place(), Some(commit.committed())));
         if let Some(version) = self.write(entries)? {
-            self.apply(group, commits, version);
+            self.apply(group, commits, version, None);
         }
         Ok(())
     }
@@ -173,20 +183,27 @@ impl CommittedOffsets {
         Ok(StagedCommit { group: group.to_owned(), commits, version, pending })
     }
 
+    /// Lets it count, unless it was lost.
     pub(crate) fn apply_staged(&self, staged: &StagedCommit) {
-        self.apply(&staged.group, &staged.commits, staged.version);
+        let fate = staged.pending.as_ref().map(Pending::fate);
+        self.apply(&staged.group, &staged.commits, staged.version, fate.as_ref());
     }
 
-    fn apply(&self, group: &str, commits: &[Commit], version: Version) {
+    fn apply(&self, group: &str, commits: &[Commit], version: Version, fate: Option<&Fate>) {
         if commits.is_empty() {
             return;
         }
         let mut groups = self.groups.lock();
+        // Asked under the lock: who was given the version of one that was lost may have been here already.
+        if fate.is_some_and(Fate::is_lost) {
+            return;
+        }
         let entries = groups.entry(group.to_owned()).or_default();
         for commit in commits {
             let known = entries.get(&commit.place());
-            if known.is_none_or(|known| known.version <= version) {
-                entries.insert(commit.place(), Entry { committed: commit.committed(), version });
+            if known.is_none_or(|known| known.gives_way_to(version)) {
+                let entry = Entry { committed: commit.committed(), version, fate: fate.cloned() };
+                entries.insert(commit.place(), entry);
             }
         }
     }

@@ -32,6 +32,17 @@ pub(crate) struct Pending {
     heard: AtomicBool,
 }
 
+/// Whether a batch was lost, for one who does not count as told of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Fate(Arc<Completion>);
+
+impl Fate {
+    /// Whether it was not acknowledged. Then its offsets may have been given again.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.has_failed()
+    }
+}
+
 impl PartitionLog {
     /// Appends `batch`, whole or not at all, and returns when it is as durable as the topic promises and
     /// visible: the offset of its first record; the others follow. The batch must have passed
@@ -126,6 +137,10 @@ impl Pending {
         let outcome = self.completion.outcome(&|| self.syncer.identity().topic_partition(), offset)?;
         self.heard.store(true, Ordering::Relaxed);
         Some(outcome)
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        Fate(Arc::clone(&self.completion))
     }
 
     pub(crate) fn is_decided(&self) -> bool {

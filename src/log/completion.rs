@@ -83,6 +83,11 @@ impl Completion {
         self.outcome.get().is_some()
     }
 
+    /// Whether the outcome is that the batches were not acknowledged.
+    pub(super) fn has_failed(&self) -> bool {
+        self.outcome.get().is_some_and(Result::is_err)
+    }
+
     /// What a waiter is told about its record; `None` while it is open.
     pub(super) fn outcome(&self, partition: &impl Fn() -> TopicPartition, offset: u64) -> Option<Result<()>> {
         Some(match self.outcome.get()? {

@@ -29,7 +29,7 @@ mod trim;
 mod view;
 mod wakeups;
 
-pub(crate) use append::Pending;
+pub(crate) use append::{Fate, Pending};
 pub(crate) use file_reads::{FileReads, Files};
 pub(crate) use flush::{FlushQueue, FlushRequest};
 pub(crate) use identity::{LogIdentity, LogPlace};

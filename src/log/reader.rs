@@ -30,6 +30,8 @@ enum Place {
     Chunk {
         chunk: TrackedArc<Chunk>,
         position: usize,
+        /// Where to go on behind the chunk, if the cursor was there before it went back.
+        then: Option<Box<Place>>,
     },
     Segment {
         segment: Arc<Segment>,
@@ -62,8 +64,20 @@ impl Cursor {
 
     /// Goes back to the beginning of a run that was fetched with this cursor.
     pub(crate) fn go_back(&mut self, run: &Run) {
-        let place = Place::Chunk { chunk: TrackedArc::clone(&run.chunk), position: run.bytes.start };
-        *self = Self { offset: run.start_offset(), place };
+        self.return_to(run, run.start_offset(), run.bytes.start);
+    }
+
+    /// Goes back to a place in `run`. What was read from files behind it, or is being read, is kept: going
+    /// back each time that a read has been waited for would otherwise ask for the same reads for ever.
+    fn return_to(&mut self, run: &Run, offset: u64, position: usize) {
+        let is_adjacent = self.offset == run.end_offset;
+        let then = match std::mem::replace(&mut self.place, Place::Unknown) {
+            Place::Chunk { chunk, then, .. } if TrackedArc::ptr_eq(&chunk, &run.chunk) => then,
+            Place::Unknown => None,
+            left => is_adjacent.then(|| Box::new(left)),
+        };
+        self.offset = offset;
+        self.place = Place::Chunk { chunk: TrackedArc::clone(&run.chunk), position, then };
     }
 
     /// Leaves of `run`, the last that was fetched with this cursor, what `portion` allows, and goes back to
@@ -87,8 +101,7 @@ impl Cursor {
         let end = run.bytes.start + bytes;
         let is_cut = end < run.bytes.end;
         if is_cut {
-            let place = Place::Chunk { chunk: TrackedArc::clone(&run.chunk), position: end };
-            *self = Self { offset: end_offset, place };
+            self.return_to(run, end_offset, end);
             (run.bytes.end, run.end_offset, run.records) = (end, end_offset, records);
         }
         is_cut
@@ -178,13 +191,13 @@ impl PartitionLog {
         }
         loop {
             let found = match &mut cursor.place {
-                Place::Chunk { chunk, position } => {
+                Place::Chunk { chunk, position, then } => {
                     let visible = chunk.visible();
                     if visible.bytes == *position {
                         if !visible.closed {
                             return Ok(None);
                         }
-                        cursor.place = Place::Unknown;
+                        cursor.place = then.take().map_or(Place::Unknown, |then| *then);
                         continue;
                     }
                     let end_offset = chunk.base_offset() + visible.offsets;
@@ -200,7 +213,8 @@ impl PartitionLog {
                         }
                         Read::UnderWay => return Ok(None),
                         Read::End => {
-                            let location = self.view().read().after_segment(segment, next.position);
+                            let location =
+                                self.view().read().after_segment(segment, next.position, cursor.offset);
                             let reread =
                                 matches!(&location, Location::Segment(next) if Arc::ptr_eq(next, segment));
                             if !reread && !self.place(cursor, location)? {
@@ -258,7 +272,7 @@ impl PartitionLog {
         cursor.place = match location {
             Location::Chunk(chunk) => {
                 let position = position_in_chunk(&chunk, cursor.offset);
-                Place::Chunk { chunk, position }
+                Place::Chunk { chunk, position, then: None }
             }
             Location::Segment(segment) => {
                 let known = segment.index().read().before_offset(cursor.offset);

@@ -80,8 +80,12 @@ impl View {
         }
     }
 
-    /// Where to go on after `segment` was read up to `position`.
-    pub(crate) fn after_segment(&self, segment: &Arc<Segment>, position: u64) -> Location {
+    /// Where to go on after `segment` was read up to `position`, where `offset` is expected.
+    pub(crate) fn after_segment(&self, segment: &Arc<Segment>, position: u64, offset: u64) -> Location {
+        // Meanwhile segments may have been deleted: the one that is next now would leave a gap.
+        if offset < self.start_offset {
+            return Location::OutOfRange { earliest: self.start_offset, latest: self.end_offset() };
+        }
         // Meanwhile a chunk may have left the view, and its bytes are to be read from the file.
         if segment.readable() > position {
             return Location::Segment(Arc::clone(segment));
@@ -146,5 +150,35 @@ impl View {
         let segments = self.segments.drain(..after.saturating_sub(1)).collect();
         self.start_offset = self.start_offset.max(offset);
         (chunks, segments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::log::segment::SegmentHeader;
+    use crate::storage::{MemoryStorage, Storage};
+
+    fn segment(base_offset: u64) -> Arc<Segment> {
+        let storage = MemoryStorage::default();
+        let dir = Path::new("t-0");
+        storage.create_dir_all(dir).expect("in memory");
+        let header = SegmentHeader { partition_id: 7, base_offset, recovery_point: 0, created: 0 };
+        Arc::new(Segment::create(&storage, dir, &header).expect("in memory"))
+    }
+
+    #[test]
+    fn a_reader_at_the_end_of_a_deleted_segment_is_not_led_over_the_gap() {
+        let segments: Vec<_> = [0, 100, 200].map(segment).into();
+        let first = Arc::clone(&segments[0]);
+        let mut view = View::new(0, 300, segments);
+        let position = first.first_frame().position;
+        let next = view.after_segment(&first, position, 100);
+        assert!(matches!(next, Location::Segment(next) if next.base_offset() == 100));
+        view.trim(250);
+        let next = view.after_segment(&first, position, 100);
+        assert!(matches!(next, Location::OutOfRange { earliest: 250, latest: 300 }));
     }
 }

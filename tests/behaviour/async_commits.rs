@@ -1,9 +1,11 @@
 //! Committing from a task: on its way at once, written by another thread, and counted when it is kept.
 
+use std::future::Future;
 use std::io::ErrorKind::StorageFull;
+use std::pin::Pin;
 use std::thread;
 
-use ottla::{Broker, Consumer, Durability, Error, TopicConfig};
+use ottla::{Broker, Consumer, Durability, Error, Records, TopicConfig};
 
 use crate::faulty::{Faulty, Operation};
 use crate::support::*;
@@ -104,6 +106,27 @@ fn a_commit_that_cannot_be_written_does_not_count() {
     assert_eq!(committed(&broker), Some(5));
 }
 
+/// The log of commits gives the offsets of what it lost again.
+#[test]
+fn a_commit_after_some_that_were_lost_counts() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    let mut reader = with_records(&broker, 5);
+    let records = reader.poll(NOW).expect("readable");
+    storage.refuse(Operation::Write, "__consumer_offsets", StorageFull);
+    let lost: Vec<_> = records.iter().map(|record| reader.commit_through_async(&record)).collect();
+    for commit in lost {
+        drop(commit);
+    }
+    assert_fails!(reader.commit(&records), Error::StorageFull { .. });
+    storage.allow_all();
+    let second = records.iter().nth(1).expect("five records");
+    reader.commit_through(&second).expect("room again");
+    assert_eq!(committed(&broker), Some(2));
+    drop((reader, broker, records));
+    assert_eq!(committed(&storage.open_broker()), Some(2));
+}
+
 #[test]
 fn a_commit_without_a_group_or_after_the_end_is_refused() {
     let broker = Broker::in_memory();
@@ -128,6 +151,27 @@ fn close_waits_for_what_a_task_committed_by_itself() {
     }
     reader.close().expect("kept");
     assert_eq!(committed(&broker), Some(4));
+}
+
+#[test]
+fn what_a_task_committed_by_itself_and_was_lost_stays_to_be_committed() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    drop(with_records(&broker, 5));
+    let reader = broker.consumer::<(), String>().topic("t").group("g").auto_commit(true);
+    let mut reader = reader.build().expect("it exists");
+    drop(block_on(reader.next_records()).expect("readable"));
+    storage.refuse(Operation::Write, "__consumer_offsets", StorageFull);
+    // Nothing more comes: what ends the waiting is the commit.
+    while once(|cx| Pin::new(&mut reader.next_records()).poll(cx)).map(told_of_full_storage).is_pending() {}
+    storage.allow_all();
+    reader.close().expect("room again");
+    drop(broker);
+    assert_eq!(committed(&storage.open_broker()), Some(5));
+}
+
+fn told_of_full_storage(outcome: ottla::Result<Records<(), String>>) {
+    assert_fails!(outcome, Error::StorageFull { .. });
 }
 
 /// Whatever the order in which threads hear that their commit was written, the last one in the log counts:

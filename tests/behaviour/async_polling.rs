@@ -306,6 +306,24 @@ fn reading_files_can_be_broken_off_and_mixed_with_blocking_polls_and_seeks() {
 }
 
 #[test]
+fn a_minimum_that_takes_several_reads_of_files_is_reached() {
+    let storage = Faulty::default();
+    let (broker, _) = storage.broker(1);
+    let text = "x".repeat(10_000);
+    let batch = || (0..100).map(|_| ((), text.as_str()));
+    broker.producer::<(), String>("t").expect("it exists").send_batch(batch()).expect("sent");
+    broker.close().expect("nothing went wrong");
+    let broker = storage.open_broker();
+    // One read brings in 256 KiB.
+    let mut consumer =
+        broker.consumer::<(), String>().topic("t").min_bytes(900_000).build().expect("it exists");
+    let task = watched("a task that waits for a minimum in files", move || {
+        block_on(consumer.next_records()).map(|records| records.len())
+    });
+    assert!(task.wait().expect("readable") >= 89);
+}
+
+#[test]
 fn a_read_that_fails_is_told_and_can_be_repeated() {
     let storage = Faulty::default();
     let broker = with_files(&storage);

@@ -251,3 +251,21 @@ fn a_predicate_that_panics_leaves_the_consumer_as_it_was() {
         assert_eq!(texts(&drain(&mut consumer)), numbered(0..2));
     });
 }
+
+#[test]
+fn a_topic_that_is_deleted_while_the_consumer_is_built_is_left_out() {
+    on_both(|broker| {
+        make(broker, "kept", 2);
+        make(broker, "doomed", 2);
+        let deleting = broker.clone();
+        let chosen = move |name: &str| {
+            if name == "kept" {
+                deleting.delete_topic("doomed").expect("it exists");
+            }
+            true
+        };
+        let consumer: Consumer<(), String> =
+            broker.consumer().topics_matching(chosen).build().expect("one is left");
+        assert_eq!(assigned(&consumer), ["kept-0"]);
+    });
+}

@@ -1,6 +1,8 @@
 //! Deleting the oldest records of a partition: what is gone, what stays, and what readers notice.
 
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::thread;
 
 use ottla::{Broker, Durability, Error, OutOfRange, Raw, Timestamp, TopicConfig, TopicPartition};
@@ -311,5 +313,28 @@ fn a_group_whose_commits_were_deleted_is_told() {
         let broker = kept.open_after(&broker);
         let refused = build(&broker).poll(NOW);
         assert_fails!(refused, Error::OffsetOutOfRange { requested: 2, earliest: 6, latest: 7, .. });
+    });
+}
+
+#[test]
+fn the_beginning_is_sought_until_a_poll_has_returned_records_of_it() {
+    on_both(|broker| {
+        broker.create_topic("t", TopicConfig::new()).expect("a free name");
+        send_numbered(broker, "t", 5);
+        let builder = broker.consumer::<Raw, Raw>().topic("t");
+        let mut consumer = builder.min_bytes(1_000_000).build().expect("it exists");
+        consumer.seek_to_beginning();
+        // It has found less than the minimum, and returns nothing.
+        assert!(once(|cx| Pin::new(&mut consumer.next_records()).poll(cx)).is_pending());
+        broker.delete_records("t", 0, 2).expect("in range");
+        assert_eq!(consumer.position("t", 0).expect("assigned"), 2);
+        assert_eq!(texts(&drain(&mut consumer)), numbered(2..5));
+        broker.delete_records("t", 0, 5).expect("in range");
+        consumer.seek_to_beginning();
+        assert!(consumer.poll(NOW).expect("readable").is_empty());
+        // From here on, nothing is left out unnoticed.
+        send_numbered(broker, "t", 1);
+        broker.delete_records("t", 0, 6).expect("in range");
+        assert_fails!(consumer.poll(NOW), Error::OffsetOutOfRange { requested: 5, earliest: 6, .. });
     });
 }
