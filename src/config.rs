@@ -182,13 +182,16 @@ impl TopicConfig {
             Some((setting, format!("{existing:?}"), format!("{named:?}")))
         }
         let of = existing;
+        // As a topic keeps it. One out of range agrees with none, and was refused before.
+        let sync_interval =
+            self.sync_interval.map(|interval| checked_sync_interval(interval).unwrap_or(interval));
         differs("partitions", &of.partitions, self.partitions.as_ref())
             .or_else(|| differs("durability", &of.durability, self.durability.as_ref()))
             .or_else(|| differs("max_record_bytes", &of.max_record_bytes, self.max_record_bytes.as_ref()))
             .or_else(|| differs("max_batch_bytes", &of.max_batch_bytes, self.max_batch_bytes.as_ref()))
             .or_else(|| differs("segment_bytes", &of.segment_bytes, self.segment_bytes.as_ref()))
             .or_else(|| differs("memory_limit", &of.memory_limit, self.memory_limit.as_ref()))
-            .or_else(|| differs("sync_interval", &of.sync_interval, self.sync_interval.as_ref()))
+            .or_else(|| differs("sync_interval", &of.sync_interval, sync_interval.as_ref()))
     }
 
     /// The settings of a new topic: what is named here, and defaults for the rest.

@@ -37,7 +37,9 @@ impl DiskTail {
         let (active, sealed) = recovered.segments.split_last()?;
         // A segment ends where the next one begins.
         let ends = recovered.segments.iter().skip(1).map(|next| next.base_offset());
-        let unsynced = sealed.iter().zip(ends).filter(|(_, end)| *end > recovered.recovery_point);
+        // The last of them too, though its records may be safe: that makes the first sync one of the active
+        // segment, whose header may not be.
+        let unsynced = sealed.iter().zip(ends).filter(|(_, end)| *end >= recovered.recovery_point);
         Some(Self {
             partition_id,
             active: Arc::clone(active),

@@ -20,7 +20,7 @@ use super::segment::{
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
 use crate::record::frame::{ALIGNMENT, BadFrame, CrcSeed, Frame};
-use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
+use crate::storage::{OpenMode, Storage, StorageFile, is_all_zero, read_exact_at, write_all_at};
 use crate::sync::Arc;
 
 /// How much of a file is looked at in one go.
@@ -151,6 +151,12 @@ fn first_offset(files: &[SegmentFile], start_offset: u64) -> Result<u64> {
 impl Examined {
     /// Cuts off the torn tail, if there is one, and removes the files of deleted records.
     pub(super) fn mend(self, storage: &dyn Storage, identity: &LogIdentity) -> Result<Recovered> {
+        if let Some((first, _)) = self.segments.first()
+            && !self.leftovers.is_empty()
+        {
+            // The process may have been killed before it synced the file that is to stand in for them.
+            first.sync(storage)?;
+        }
         for path in &self.leftovers {
             // One that cannot be removed does no harm: it is tried again at the next open.
             drop(storage.remove_file(path));
@@ -244,7 +250,8 @@ impl SegmentFile {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         let present = len.min(SEGMENT_HEADER_BYTES) as usize;
         read_exact_at(file.as_ref(), &mut bytes[..present], 0).map_err(Error::io("read", &path))?;
-        let is_stub = may_be_stub && (len < SEGMENT_HEADER_BYTES || is_all_zero(file.as_ref(), &path, len)?);
+        let is_zero = || is_all_zero(file.as_ref(), len).map_err(Error::io("read", &path));
+        let is_stub = may_be_stub && (len < SEGMENT_HEADER_BYTES || is_zero()?);
         let header = if is_stub {
             SegmentHeader { partition_id: identity.id, base_offset, recovery_point: base_offset, created: 0 }
         } else {
@@ -366,6 +373,12 @@ impl SegmentFile {
         }
     }
 
+    /// Makes the file's content and its name survive a power loss.
+    fn sync(&self, storage: &dyn Storage) -> Result<()> {
+        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        self.sync_name(storage)
+    }
+
     /// Makes what was created or removed beside the segment survive a power loss.
     fn sync_name(&self, storage: &dyn Storage) -> Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
@@ -380,21 +393,6 @@ impl SegmentFile {
     fn corrupt(&self, position: u64, detail: String) -> Error {
         Error::Corrupt { path: self.path.clone(), position, detail }
     }
-}
-
-/// Whether a file has only zeros, as a power loss may leave one that was never synced.
-fn is_all_zero(file: &dyn StorageFile, path: &Path, len: u64) -> Result<bool> {
-    let mut buffer = Vec::new();
-    let mut position = 0;
-    while position < len {
-        buffer.resize((len - position).min(SCAN_BYTES) as usize, 0);
-        read_exact_at(file, &mut buffer, position).map_err(Error::io("read", path))?;
-        if buffer.iter().any(|&byte| byte != 0) {
-            return Ok(false);
-        }
-        position += buffer.len() as u64;
-    }
-    Ok(true)
 }
 
 fn bad_header(path: &Path, bad: BadHeader) -> Error {

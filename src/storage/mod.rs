@@ -270,6 +270,22 @@ pub(crate) fn read_exact_at(file: &dyn StorageFile, mut buf: &mut [u8], mut posi
     Ok(())
 }
 
+/// Whether a file of `len` bytes has only zeros, as a power loss may leave one that was never synced.
+pub(crate) fn is_all_zero(file: &dyn StorageFile, len: u64) -> io::Result<bool> {
+    const READ_BYTES: u64 = 1 << 20;
+    let mut buffer = Vec::new();
+    let mut position = 0;
+    while position < len {
+        buffer.resize((len - position).min(READ_BYTES) as usize, 0);
+        read_exact_at(file, &mut buffer, position)?;
+        if buffer.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        position += buffer.len() as u64;
+    }
+    Ok(true)
+}
+
 /// Writes all of `buf` at `position`. After an error, an unknown part of it is written.
 pub(crate) fn write_all_at(file: &dyn StorageFile, mut buf: &[u8], mut position: u64) -> io::Result<()> {
     while !buf.is_empty() {

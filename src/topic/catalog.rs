@@ -63,6 +63,13 @@ impl Entries {
         self.list.iter().find(|entry| entry.id == id)
     }
 
+    /// A topic that is gone, while it is not known whether the file says so, is like one that was never
+    /// finished: no later change brings it back, and the file says that it goes before its directories do.
+    fn forget(&mut self, id: u64) {
+        let gone = self.list.iter_mut().filter(|entry| entry.id == id);
+        gone.for_each(|entry| entry.state = TopicState::Creating);
+    }
+
     fn names(&self, which: impl Fn(&TopicEntry) -> bool) -> Vec<String> {
         self.list.iter().filter(|entry| which(entry)).map(|entry| entry.name.clone()).collect()
     }
@@ -202,6 +209,7 @@ impl Catalog {
             }
             // Whether the file says that the topic is being deleted is not known, and cannot be mended now.
             // Nothing may be acknowledged any more that the next open would remove.
+            entries.forget(topic.id());
             self.end(&topic);
             return Err(failed.error);
         }

@@ -166,6 +166,18 @@ fn an_existing_topic_must_agree_with_every_setting_that_is_named() {
     });
 }
 
+/// A topic keeps whole milliseconds.
+#[test]
+fn a_sync_interval_with_a_fraction_agrees_with_the_topic_it_made() {
+    on_both(|broker| {
+        let config = || TopicConfig::new().sync_interval(Duration::from_micros(1_500));
+        broker.open_topic("payments", config()).expect("a free name");
+        broker.open_topic("payments", config()).expect("it agrees");
+        let other = broker.open_topic("payments", TopicConfig::new().sync_interval(Duration::from_millis(2)));
+        assert_fails!(other, Error::TopicConfigMismatch { setting: "sync_interval", .. });
+    });
+}
+
 #[test]
 fn of_several_threads_that_create_one_topic_one_succeeds() {
     on_both(|broker| {

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ottla::storage::MemoryStorage;
-use ottla::{Broker, Raw, TopicConfig, TopicDescription};
+use ottla::storage::{MemoryStorage, Storage};
+use ottla::{Broker, Producer, Raw, TopicConfig, TopicDescription};
 
 use crate::hooked::{Action, Faults, Hook, Hooked, Kind, Op};
+use crate::lossy::Lossy;
 use crate::support::{
-    Checked, DIR, Files, Finding, check_all, contents, ensure, files_below, open, partition_dir, reopen,
-    segment, send, sent, sent_all, small_segments, storage_with, value,
+    Checked, DIR, Files, Finding, Random, check_all, contents, ensure, files_below, open, partition_dir,
+    reopen, segment, send, sent, sent_all, small_segments, storage_with, value,
 };
 
 const CRASH: usize = usize::MAX;
@@ -382,4 +383,81 @@ fn a_power_loss_cannot_take_the_records_before_the_new_start_or_bring_back_the_d
         first(Op::RemoveFile, &segment("changed", 1, 0)),
     ];
     assert!(order.is_sorted(), "{diary:?}");
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A broker that syncs only when asked to, and the topic `changed` with two records to a segment.
+fn open_unsynced(storage: &(impl Storage + Clone + 'static)) -> ottla::Result<Broker> {
+    let broker = Broker::builder().storage(storage.clone()).data_dir(DIR).sync_interval(HOUR).open()?;
+    broker.open_topic("changed", small_segments(1))?;
+    Ok(broker)
+}
+
+/// After a power loss the log begins, and goes on, where its records were deleted.
+fn check_begins_with(storage: &Lossy, start: u64, seed: u64) -> Checked {
+    let broker = open_unsynced(&storage.after_power_loss(&mut Random(seed)))?;
+    let found = broker.describe_topic("changed")?.partitions[0];
+    ensure(found.start_offset == start && found.end_offset >= start, || format!("{found:?}"))
+}
+
+/// The new segment's header may be with the system only, while there is no record that is not synced.
+#[test]
+fn a_roll_that_a_kill_broke_off_does_not_cost_the_log_its_beginning() {
+    let cases =
+        (0..8).flat_map(|call| (0..16).map(move |seed| (format!("call {call}, {seed}"), (call, seed))));
+    check_all(cases, |&(call, seed)| {
+        let storage = Lossy::default();
+        let broker = open_unsynced(&storage)?;
+        let producer = broker.producer::<Raw, Raw>("changed")?;
+        producer.send(b"", &value(0, 1_700))?;
+        producer.send(b"", &value(1, 1_700))?;
+        producer.flush()?;
+        storage.cut_power_after(call);
+        drop(producer.send(b"", &value(2, 1_700)));
+        let storage = storage.after_kill();
+        let broker = open_unsynced(&storage)?;
+        let end = broker.describe_topic("changed")?.partitions[0].end_offset;
+        broker.delete_records("changed", 0, end)?;
+        storage.cut_power();
+        check_begins_with(&storage, end, seed)
+    });
+}
+
+/// Once the catalog says where the log begins: sends a record, and keeps what a kill would leave then.
+#[derive(Debug, Default)]
+struct SendThenKill {
+    files: Lossy,
+    producer: Mutex<Option<Producer<Raw, Raw>>>,
+    killed: Mutex<Option<Lossy>>,
+}
+
+impl Hook for SendThenKill {
+    fn after(&self, op: Op, path: &Path) {
+        if (op, path) == (Op::SyncDir, Path::new(DIR))
+            && let Some(producer) = self.producer.lock().expect("no panic").take()
+        {
+            producer.send(b"", &value(2, 1_700)).expect("it has room");
+            *self.killed.lock().expect("no panic") = Some(self.files.after_kill());
+        }
+    }
+}
+
+#[test]
+fn opening_removes_no_file_before_the_one_that_stands_in_for_it_is_safe() {
+    check_all((0..200).map(|seed| (format!("{seed}"), seed)), |&seed| {
+        let files = Lossy::default();
+        let hook = SendThenKill { files: files.clone(), ..SendThenKill::default() };
+        let storage = Hooked::new(files, hook);
+        let broker = open_unsynced(&storage)?;
+        let producer = broker.producer::<Raw, Raw>("changed")?;
+        producer.send(b"", &value(0, 1_700))?;
+        producer.send(b"", &value(1, 1_700))?;
+        *storage.hook.producer.lock().expect("no panic") = Some(producer);
+        broker.delete_records("changed", 0, 2)?;
+        let killed = storage.hook.killed.lock().expect("no panic").take().expect("it was written down");
+        let _in_use = open_unsynced(&killed)?;
+        killed.cut_power();
+        check_begins_with(&killed, 2, seed)
+    });
 }

@@ -148,7 +148,7 @@ impl Trial {
         }
         let mut others = (0..).zip(&seen).filter(|(offset, _)| !self.acknowledged.contains_key(offset));
         let refused = others.find(|(_, value)| {
-            !self.detached.contains(value) && !(is_reopened && self.unknown.contains(value))
+            !(self.detached.contains(value) || is_reopened && self.unknown.contains(value))
         });
         ensure(refused.is_none(), || format!("{:?} was refused and is there", refused.map(|(at, _)| at)))?;
         let found = committed(broker, GROUP).into_values().next();

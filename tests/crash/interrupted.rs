@@ -213,6 +213,26 @@ fn after_a_failure_the_name_can_be_used_without_reopening() {
     }
 }
 
+/// A topic that is gone after a deletion that failed does not come back with another change of the catalog.
+#[test]
+fn a_topic_that_a_failed_deletion_ended_stays_away() {
+    let files = before(Change::Delete);
+    let calls = calls_of(Change::Delete, &files);
+    let windows = (0..calls).flat_map(|call| [1, 2, 3, 4, 6, 9].map(|len| call..call + len));
+    let cases = windows.map(|window| (format!("calls {window:?}"), window));
+    check_all(cases, |window| {
+        let storage = Hooked::new(storage_with(&files), Faults::default());
+        let broker = reopen(&storage);
+        storage.hook.arm_window(window.clone(), Kind::Eio);
+        drop(broker.delete_topic("changed"));
+        storage.hook.disarm();
+        let listed = is_listed(&broker);
+        broker.create_topic("other", small_segments(1))?;
+        drop(broker);
+        ensure(is_listed(&reopen(&storage)) == listed, || format!("it was listed before: {listed}"))
+    });
+}
+
 /// A deletion that failed while the topic is still there must not take along what is sent afterwards.
 #[test]
 fn what_is_acknowledged_after_a_failed_deletion_survives() {

@@ -84,7 +84,7 @@ impl TopicConfig {
     /// Accepted, because it is so anyway:
     ///
     /// * `cleanup.policy` = delete, `retention.ms` = -1, `retention.bytes` = -1; other values are not
-    ///   supported yet;
+    ///   supported yet. A topic in memory has its [`memory_limit`](Self::memory_limit) all the same;
     /// * `compression.type` = producer or uncompressed, `message.timestamp.type` = CreateTime,
     ///   `min.insync.replicas` = 1, `remote.storage.enable` = false, `segment.jitter.ms` = 0,
     ///   `index.interval.bytes` = 4096, `file.delete.delay.ms` = 0, `preallocate` = false;
