@@ -11,15 +11,13 @@ use ottla::storage::MemoryStorage;
 use ottla::{Broker, Delivery, Durability, Error, Raw, RecordMetadata, Result};
 
 use crate::hooked::{Action, Faults, Hook, Hooked, Kind, Op};
-use crate::power_loss::block_on;
+use crate::power_loss::{PATIENCE, block_on};
 use crate::support::{
     Checked, DIR, Finding, TOPIC, check_all, committed, contents, ensure, open, partition_dir, reopen,
     small_segments, value,
 };
 
 const GROUP: &str = "fraud";
-/// How long a test waits for what nobody else is to decide.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Some segments are made, and some records share one.
 const LENS: [usize; 14] = [20, 1_500, 2_500, 30, 40, 3_000, 900, 50, 60, 3_900, 10, 2_000, 2_100, 70];
 

@@ -239,7 +239,9 @@ impl Ledger {
             if copy.list(Path::new(DIR)).is_ok() { files_below(&copy, Path::new(DIR)) } else { Files::new() };
         let broker = match open(&copy) {
             Ok(broker) => broker,
-            Err(Error::Corrupt { path, position, .. }) if files.is_doubtful(&path, position) => {
+            Err(Error::Corrupt { path, position, detail })
+                if files.is_doubtful(&path, position) && !detail.contains("were deleted") =>
+            {
                 counts.refused += 1;
                 check_unchanged(&copy, &before)?;
                 self.check_bytes(&before)?;

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ottla::{
     Broker, Consumer, Delivery, Durability, Error, OutOfRange, Producer, Raw, Result, TopicConfig,
@@ -26,6 +26,8 @@ use crate::support::{
 const SEEDS: u64 = 150;
 const LIVES: u64 = 5;
 const GROUP: &str = "fraud";
+/// How long a test waits for what nobody else is to decide.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// One at `Durability::PowerLoss` from beginning to end, one that changes.
 pub(crate) const TOPICS: [&str; 2] = ["safe", "quick"];
 const MOST_PARTITIONS: u32 = 4;
@@ -363,14 +365,16 @@ impl Wake for Unparker {
     }
 }
 
-/// Runs a future to its end on this thread.
+/// Runs a future to its end on this thread. Panics if that never comes.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let deadline = Instant::now() + PATIENCE;
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unparker(thread::current())));
     loop {
+        assert!(Instant::now() < deadline, "nobody decides");
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending => thread::park_timeout(PATIENCE),
         }
     }
 }

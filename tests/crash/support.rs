@@ -178,7 +178,7 @@ pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Checked
 }
 
 /// Runs `check` on every case, then fails with those that did not pass or panicked. Returns how many there
-/// were.
+/// were. When it is clear that something is wrong, the other cases are left out.
 pub(crate) fn check_all<C>(
     cases: impl IntoIterator<Item = (String, C)>,
     check: impl Fn(&C) -> Checked,
@@ -192,8 +192,11 @@ pub(crate) fn check_all<C>(
         if let Err(finding) = outcome.unwrap_or_else(|_| Err(Finding("it panicked".to_owned()))) {
             findings.push(format!("{name}: {finding}"));
         }
+        if findings.len() == SHOWN {
+            break;
+        }
     }
-    let shown = findings[..findings.len().min(SHOWN)].join("\n  ");
+    let shown = findings.join("\n  ");
     assert!(findings.is_empty(), "{} of {count} cases failed, such as\n  {shown}", findings.len());
     count
 }
