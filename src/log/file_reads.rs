@@ -101,6 +101,7 @@ impl Request {
         let read = catch_unwind(AssertUnwindSafe(|| self.segment.read(self.start, self.end)));
         let panicked = |_| Err(Error::io("read", self.segment.path())(std::io::Error::other("it panicked")));
         *self.outcome.lock() = Some(read.unwrap_or_else(panicked));
-        self.signal.notify();
+        // A waker is others' code. If it panics, the thread has said so, and goes on for other readers.
+        drop(catch_unwind(AssertUnwindSafe(|| self.signal.notify())));
     }
 }

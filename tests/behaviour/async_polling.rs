@@ -3,7 +3,9 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_core::Stream;
 use ottla::{Broker, Consumer, Error, NextRecords, Raw, Records, RecordsStream, Result, TopicConfig};
@@ -305,16 +307,55 @@ fn reading_files_can_be_broken_off_and_mixed_with_blocking_polls_and_seeks() {
     });
 }
 
+/// A topic with 100 records in files, of which one read brings in a quarter.
+fn with_large_files(storage: &Faulty) -> Broker {
+    let (broker, _) = storage.broker(1);
+    let text = "x".repeat(10_000);
+    let batch = (0..100).map(|_| ((), text.as_str()));
+    broker.producer::<(), String>("t").expect("it exists").send_batch(batch).expect("sent");
+    broker.close().expect("nothing went wrong");
+    storage.open_broker()
+}
+
+/// A waker that panics, after it has said so.
+#[derive(Default)]
+struct Panicking(AtomicBool);
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+        panic!("a waker that panics");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_does_not_end_the_reading_of_files_for_others() {
+    let storage = Faulty::default();
+    let broker = with_large_files(&storage);
+    let (mut consumer, mut other) = (consumer(&broker), consumer(&broker));
+    let panicking = Arc::new(Panicking::default());
+    let waker = Waker::from(Arc::clone(&panicking));
+    let mut next = consumer.next_records();
+    assert!(Pin::new(&mut next).poll(&mut Context::from_waker(&waker)).is_pending());
+    while !panicking.0.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    // What is left of it is of no use.
+    std::mem::forget(next);
+    let task = watched("a task that reads on", move || {
+        let mut found = 0;
+        while found < 100 {
+            found += block_on(other.next_records()).expect("readable").len();
+        }
+        found
+    });
+    assert_eq!(task.wait(), 100);
+}
+
 #[test]
 fn a_minimum_that_takes_several_reads_of_files_is_reached() {
     let storage = Faulty::default();
-    let (broker, _) = storage.broker(1);
-    let text = "x".repeat(10_000);
-    let batch = || (0..100).map(|_| ((), text.as_str()));
-    broker.producer::<(), String>("t").expect("it exists").send_batch(batch()).expect("sent");
-    broker.close().expect("nothing went wrong");
-    let broker = storage.open_broker();
-    // One read brings in 256 KiB.
+    let broker = with_large_files(&storage);
     let mut consumer =
         broker.consumer::<(), String>().topic("t").min_bytes(900_000).build().expect("it exists");
     let task = watched("a task that waits for a minimum in files", move || {
