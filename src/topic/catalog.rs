@@ -275,12 +275,14 @@ impl Catalog {
         }
     }
 
-    /// Writes down that the topic is being made, makes its directories, and writes down that it is there.
+    /// Writes down that the topic is being made, makes its directories, opens its logs, and writes down that
+    /// it is there: one that cannot be opened would keep the broker from opening again.
     fn make(&self, entries: &mut Entries, entry: &TopicEntry) -> Result<Topic> {
         self.persist(&entries.list)?;
         self.home_of(entry).map_or(Ok(()), |home| home.make(identities(entry)))?;
+        let topic = open_topic(entry, self.examine_logs(entry, 0)?, &mut Vec::new())?;
         self.set_state(entries, entry.id, TopicState::Live)?;
-        open_topic(entry, self.examine_logs(entry, 0)?, &mut Vec::new())
+        Ok(topic)
     }
 
     fn check_free(&self, name: &str) -> Result<()> {

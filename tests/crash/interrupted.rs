@@ -1,16 +1,18 @@
 //! Creating and deleting a topic, broken off at every call on the storage: afterwards the topic is there
 //! whole or not at all, its name can be used, and nothing of an earlier topic comes back.
 
+use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Mutex;
 
 use ottla::Broker;
 use ottla::storage::MemoryStorage;
 
-use crate::hooked::{Faults, Hooked, Kind};
+use crate::hooked::{Action, Faults, Hook, Hooked, Kind, Op};
 use crate::support::{
-    Checked, DIR, Files, Finding, check_all, contents, ensure, files_below, open, reopen, send, sent_all,
-    small_segments, storage_with, value,
+    Checked, DIR, Files, Finding, check_all, contents, ensure, files_below, open, partition_dir, reopen,
+    send, sent_all, small_segments, storage_with, value,
 };
 
 const CRASH: usize = usize::MAX;
@@ -211,6 +213,34 @@ fn after_a_failure_the_name_can_be_used_without_reopening() {
         let cases = windows.map(|window| (format!("{change:?}, calls {window:?}"), window));
         check_all(cases, |window| fail_then_go_on(change, &files, window.clone()));
     }
+}
+
+/// Refuses to open segments of the topic, and keeps what a kill would leave then.
+#[derive(Debug, Default)]
+struct NoSegments {
+    files: MemoryStorage,
+    killed: Mutex<Option<Files>>,
+}
+
+impl Hook for NoSegments {
+    fn before(&self, op: Op, path: &Path, _file: Option<u64>) -> Action {
+        if op != Op::Open || path.parent() != Some(&partition_dir("changed", 0)) {
+            return Action::Go;
+        }
+        self.killed.lock().expect("no panic").get_or_insert_with(|| files_below(&self.files, Path::new(DIR)));
+        Action::Fail(io::Error::other("too many open files"))
+    }
+}
+
+/// As when a process may not open so many files: it must be able to open its broker the next time.
+#[test]
+fn a_topic_whose_logs_cannot_be_opened_is_never_written_down_as_made() {
+    let over =
+        |files: MemoryStorage| Hooked::new(files.clone(), NoSegments { files, ..NoSegments::default() });
+    let storage = over(MemoryStorage::default());
+    assert!(reopen(&storage).create_topic("changed", small_segments(2)).is_err());
+    let killed = storage.hook.killed.lock().expect("no panic").take().expect("it was to be opened");
+    assert!(reopen(&over(storage_with(&killed))).list_topics().is_empty());
 }
 
 /// A topic that is gone after a deletion that failed does not come back with another change of the catalog.
