@@ -4,7 +4,7 @@
 //! ```sh
 //! cargo run --release -p runtimes                          # in memory, on all three
 //! cargo run --release -p runtimes -- --runtime tokio
-//! cargo run --release -p runtimes -- --data-dir /tmp/runtimes
+//! cargo run --release -p runtimes -- --data-dir target/runtimes-data
 //! ```
 
 #![allow(clippy::print_stdout, reason = "it is a program")]
