@@ -195,6 +195,7 @@ impl PartitionLog {
     }
 
     /// Gives a batch its offsets; the first of them.
+    // As `Stage::push`.
     #[inline(always)]
     pub(super) fn stage_batch(&self, stage: &mut Stage, batch: &[NewRecord<'_>]) -> Result<u64> {
         self.health.check_appendable(&self.identity)?;
