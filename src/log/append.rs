@@ -114,9 +114,7 @@ impl PartitionLog {
         self.request_sync(home, &mut stage);
         Ok(Enqueued { base_offset, pending: Some(Pending::new(completion, home)) })
     }
-}
 
-impl PartitionLog {
     /// Notified when something that was enqueued is acknowledged or given up.
     pub(crate) fn listen_for_room(&self) -> EventListener {
         match self.home() {

@@ -39,9 +39,7 @@ impl Promise {
     pub(super) fn completion(&self) -> Arc<Completion> {
         Arc::clone(&self.0)
     }
-}
 
-impl Promise {
     /// Decides the outcome; the first one counts. Those who wait are not woken yet.
     pub(super) fn keep(&self, outcome: Result<(), AppendFault>) {
         self.0.decide(outcome);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ottla::storage::{MemoryStorage, Storage};
 use ottla::{Broker, Producer, Raw, TopicConfig, TopicDescription};
 
+use crate::broken_off::{BrokenOff, CRASH};
 use crate::hooked::{Action, Faults, Hook, Hooked, Kind, Op};
 use crate::lossy::Lossy;
 use crate::support::{
@@ -17,7 +18,6 @@ use crate::support::{
     reopen, segment, send, sent, sent_all, small_segments, storage_with, value,
 };
 
-const CRASH: usize = usize::MAX;
 /// No change takes more calls.
 const MOST_CALLS: usize = 70;
 /// Records in partition 1, two to a segment.
@@ -74,15 +74,9 @@ fn before() -> Files {
     files_below(&storage, Path::new(DIR))
 }
 
-/// How many calls the change takes.
-fn calls_of(change: Change, files: &Files) -> usize {
-    let storage = Hooked::new(storage_with(files), Faults::default());
-    let broker = reopen(&storage);
-    storage.hook.count();
-    change.apply(&broker).expect("there is no fault");
-    let calls = storage.hook.calls();
-    assert!((5..MOST_CALLS).contains(&calls), "{change:?} takes {calls} calls");
-    calls
+fn broken_off(change: Change, files: &Files) -> BrokenOff<'_, impl Fn(&Broker) -> ottla::Result<()>> {
+    let apply = move |broker: &Broker| change.apply(broker);
+    BrokenOff { name: format!("{change:?}"), files, apply, expected_calls: 5..MOST_CALLS }
 }
 
 /// Offsets and values of a partition.
@@ -155,12 +149,7 @@ fn check_can_be_made(storage: &MemoryStorage, broker: Broker, change: Change) ->
 
 /// Makes the change on a storage that fails in `windows`, then drops the broker as a crash would.
 fn crash_at(change: Change, files: &Files, windows: &[Range<usize>]) -> Checked {
-    let storage = Hooked::new(storage_with(files), Faults::default());
-    let broker = reopen(&storage);
-    storage.hook.arm(windows, Kind::HalfThenEio);
-    let outcome = change.apply(&broker);
-    drop(broker);
-    storage.hook.disarm();
+    let (storage, outcome) = broken_off(change, files).at(windows);
     let broker = open(&storage).map_err(|error| Finding(format!("it does not open: {error}")))?;
     let done = check_whole(&broker, change)?;
     ensure(done || outcome.is_err(), || "what was acknowledged is undone".to_owned())?;
@@ -172,7 +161,8 @@ fn crash_at(change: Change, files: &Files, windows: &[Range<usize>]) -> Checked 
 fn a_crash_at_any_call_leaves_the_topic_as_before_or_as_after() {
     let files = before();
     for change in CHANGES {
-        let cases = (0..=calls_of(change, &files)).map(|call| (format!("{change:?}, call {call}"), call));
+        let cases =
+            (0..=broken_off(change, &files).calls()).map(|call| (format!("{change:?}, call {call}"), call));
         check_all(cases, |&call| crash_at(change, &files, std::slice::from_ref(&(call..CRASH))));
     }
 }
@@ -181,7 +171,7 @@ fn a_crash_at_any_call_leaves_the_topic_as_before_or_as_after() {
 fn a_failure_and_then_a_crash_leave_the_topic_as_before_or_as_after() {
     let files = before();
     for change in CHANGES {
-        let calls = calls_of(change, &files);
+        let calls = broken_off(change, &files).calls();
         // What a failure makes of the calls that follow takes no more than these.
         let seconds = |first: usize| (first + 2 + first % 2..calls + 20).step_by(2);
         let pairs = (0..calls).flat_map(|first| seconds(first).map(move |second| (first, second)));
@@ -197,27 +187,9 @@ fn a_failure_and_then_a_crash_leave_the_topic_as_before_or_as_after() {
 fn a_crash_during_the_opening_after_a_crash_leaves_the_topic_as_before_or_as_after() {
     let files = before();
     for change in CHANGES {
-        let left = (0..calls_of(change, &files)).map(|call| {
-            let storage = Hooked::new(storage_with(&files), Faults::default());
-            let broker = reopen(&storage);
-            storage.hook.arm_window(call..CRASH, Kind::HalfThenEio);
-            drop(change.apply(&broker));
-            drop(broker);
-            files_below(storage.plain(), Path::new(DIR))
-        });
-        let cases = left.enumerate().flat_map(|(call, left)| {
-            // Every other call, beginning with another one each time.
-            let pairs = (call % 2..MOST_CALLS).step_by(2).map(move |second| (second, left.clone()));
-            pairs.map(move |case| (format!("{change:?}, crashes at {call} and {}", case.0), case))
-        });
-        check_all(cases, |(second, left)| {
-            let storage = Hooked::new(storage_with(left), Faults::default());
-            storage.hook.arm_window(*second..CRASH, Kind::HalfThenEio);
-            drop(open(&storage));
-            storage.hook.disarm();
-            let broker = open(&storage)?;
-            let done = check_whole(&broker, change)?;
-            check_no_leftovers(storage.plain(), change, done)
+        broken_off(change, &files).while_opening(|broker, storage| {
+            let done = check_whole(broker, change)?;
+            check_no_leftovers(storage, change, done)
         });
     }
 }
@@ -246,7 +218,7 @@ fn fail_then_go_on(change: Change, files: &Files, window: Range<usize>) -> Check
 fn after_a_failure_the_change_can_be_made_without_reopening() {
     let files = before();
     for change in CHANGES {
-        let calls = calls_of(change, &files);
+        let calls = broken_off(change, &files).calls();
         let lens = [1, 2, 3, 4, 6, 9, 14, MOST_CALLS];
         let windows = (0..calls).flat_map(|call| lens.map(|len| call..call + len));
         let cases = windows.map(|window| (format!("{change:?}, calls {window:?}"), window));
@@ -259,7 +231,8 @@ fn after_a_failure_the_change_can_be_made_without_reopening() {
 fn a_change_that_failed_once_is_not_there_at_the_next_open() {
     let files = before();
     for change in CHANGES {
-        let cases = (0..calls_of(change, &files)).map(|call| (format!("{change:?}, call {call}"), call));
+        let cases =
+            (0..broken_off(change, &files).calls()).map(|call| (format!("{change:?}, call {call}"), call));
         check_all(cases, |&call| {
             let storage = Hooked::new(storage_with(&files), Faults::default());
             let broker = reopen(&storage);

@@ -9,13 +9,13 @@ use std::sync::Mutex;
 use ottla::Broker;
 use ottla::storage::MemoryStorage;
 
+use crate::broken_off::{BrokenOff, CRASH};
 use crate::hooked::{Action, Faults, Hook, Hooked, Kind, Op};
 use crate::support::{
     Checked, DIR, Files, Finding, check_all, contents, ensure, files_below, open, partition_dir, reopen,
     send, sent_all, small_segments, storage_with, value,
 };
 
-const CRASH: usize = usize::MAX;
 /// No creation or deletion takes more calls.
 const MOST_CALLS: usize = 60;
 
@@ -53,15 +53,9 @@ fn before(change: Change) -> Files {
     files_below(&storage, Path::new(DIR))
 }
 
-/// How many calls the change takes.
-fn calls_of(change: Change, files: &Files) -> usize {
-    let storage = Hooked::new(storage_with(files), Faults::default());
-    let broker = reopen(&storage);
-    storage.hook.count();
-    change.apply(&broker).expect("there is no fault");
-    let calls = storage.hook.calls();
-    assert!((10..MOST_CALLS).contains(&calls), "{change:?} takes {calls} calls");
-    calls
+fn broken_off(change: Change, files: &Files) -> BrokenOff<'_, impl Fn(&Broker) -> ottla::Result<()>> {
+    let apply = move |broker: &Broker| change.apply(broker);
+    BrokenOff { name: format!("{change:?}"), files, apply, expected_calls: 10..MOST_CALLS }
 }
 
 fn is_listed(broker: &Broker) -> bool {
@@ -96,12 +90,7 @@ fn check_name_is_free(broker: &Broker) -> Checked {
 
 /// Makes the change on a storage that fails in `windows`, then drops the broker as a crash would.
 fn crash_at(change: Change, files: &Files, windows: &[Range<usize>]) -> Checked {
-    let storage = Hooked::new(storage_with(files), Faults::default());
-    let broker = reopen(&storage);
-    storage.hook.arm(windows, Kind::HalfThenEio);
-    let outcome = change.apply(&broker);
-    drop(broker);
-    storage.hook.disarm();
+    let (storage, outcome) = broken_off(change, files).at(windows);
     let broker = open(&storage).map_err(|error| Finding(format!("it does not open: {error}")))?;
     if outcome.is_ok() {
         let expected = change == Change::Create;
@@ -122,7 +111,8 @@ fn crash_at(change: Change, files: &Files, windows: &[Range<usize>]) -> Checked 
 fn a_crash_at_any_call_leaves_the_topic_whole_or_absent() {
     for change in [Change::Create, Change::Delete] {
         let files = before(change);
-        let cases = (0..=calls_of(change, &files)).map(|call| (format!("{change:?}, call {call}"), call));
+        let cases =
+            (0..=broken_off(change, &files).calls()).map(|call| (format!("{change:?}, call {call}"), call));
         check_all(cases, |&call| crash_at(change, &files, std::slice::from_ref(&(call..CRASH))));
     }
 }
@@ -131,7 +121,7 @@ fn a_crash_at_any_call_leaves_the_topic_whole_or_absent() {
 fn a_failure_and_then_a_crash_leave_the_topic_whole_or_absent() {
     for change in [Change::Create, Change::Delete] {
         let files = before(change);
-        let calls = calls_of(change, &files);
+        let calls = broken_off(change, &files).calls();
         let pairs = (0..calls).flat_map(|first| (first + 2..MOST_CALLS).map(move |second| (first, second)));
         let cases = pairs.map(|(first, second)| {
             (format!("{change:?}, failure at {first}, crash at {second}"), [first..first + 1, second..CRASH])
@@ -145,27 +135,7 @@ fn a_failure_and_then_a_crash_leave_the_topic_whole_or_absent() {
 fn a_crash_during_the_opening_after_a_crash_leaves_the_topic_whole_or_absent() {
     for change in [Change::Create, Change::Delete] {
         let files = before(change);
-        let left = (0..calls_of(change, &files)).map(|call| {
-            let storage = Hooked::new(storage_with(&files), Faults::default());
-            let broker = reopen(&storage);
-            storage.hook.arm_window(call..CRASH, Kind::HalfThenEio);
-            drop(change.apply(&broker));
-            drop(broker);
-            files_below(storage.plain(), Path::new(DIR))
-        });
-        let cases = left.enumerate().flat_map(|(call, left)| {
-            // Every other call, beginning with another one each time.
-            let pairs = (call % 2..MOST_CALLS).step_by(2).map(move |second| (second, left.clone()));
-            pairs.map(move |case| (format!("{change:?}, crashes at {call} and {}", case.0), case))
-        });
-        check_all(cases, |(second, left)| {
-            let storage = Hooked::new(storage_with(left), Faults::default());
-            storage.hook.arm_window(*second..CRASH, Kind::HalfThenEio);
-            drop(open(&storage));
-            storage.hook.disarm();
-            let broker = open(&storage)?;
-            check_whole_or_absent(&broker, change)
-        });
+        broken_off(change, &files).while_opening(|broker, _| check_whole_or_absent(broker, change));
     }
 }
 
@@ -207,7 +177,7 @@ fn fail_then_go_on(change: Change, files: &Files, window: Range<usize>) -> Check
 fn after_a_failure_the_name_can_be_used_without_reopening() {
     for change in [Change::Create, Change::Delete] {
         let files = before(change);
-        let calls = calls_of(change, &files);
+        let calls = broken_off(change, &files).calls();
         let lens = [1, 2, 3, 4, 6, 9, 14, MOST_CALLS];
         let windows = (0..calls).flat_map(|call| lens.map(|len| call..call + len));
         let cases = windows.map(|window| (format!("{change:?}, calls {window:?}"), window));
@@ -247,7 +217,7 @@ fn a_topic_whose_logs_cannot_be_opened_is_never_written_down_as_made() {
 #[test]
 fn a_topic_that_a_failed_deletion_ended_stays_away() {
     let files = before(Change::Delete);
-    let calls = calls_of(Change::Delete, &files);
+    let calls = broken_off(Change::Delete, &files).calls();
     let windows = (0..calls).flat_map(|call| [1, 2, 3, 4, 6, 9].map(|len| call..call + len));
     let cases = windows.map(|window| (format!("calls {window:?}"), window));
     check_all(cases, |window| {
@@ -267,7 +237,7 @@ fn a_topic_that_a_failed_deletion_ended_stays_away() {
 #[test]
 fn what_is_acknowledged_after_a_failed_deletion_survives() {
     let files = before(Change::Delete);
-    let cases = (0..calls_of(Change::Delete, &files)).map(|call| (format!("call {call}"), call));
+    let cases = (0..broken_off(Change::Delete, &files).calls()).map(|call| (format!("call {call}"), call));
     check_all(cases, |&call| {
         let storage = Hooked::new(storage_with(&files), Faults::default());
         let broker = reopen(&storage);

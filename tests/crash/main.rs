@@ -2,6 +2,7 @@
 //! flipped, mixed up and taken away, the file system fails at every call. What was acknowledged must be
 //! there afterwards or be reported as damaged; nothing else may appear.
 
+mod broken_off;
 mod changes;
 mod commits;
 mod damage;
