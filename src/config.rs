@@ -59,6 +59,42 @@ pub enum Durability {
     PowerLoss,
 }
 
+/// What opening a directory does with a partition of which bytes are damaged that had been on stable storage, or
+/// of which files are missing. (A torn tail is none of that: see [`TornTail`](crate::TornTail).) Set with
+/// [`BrokerBuilder::recovery_policy`](crate::BrokerBuilder::recovery_policy).
+///
+/// Whatever the policy, the broker opens, other partitions are not touched, and each
+/// [`Damage`](crate::Damage) is in the [`RecoveryReport`](crate::RecoveryReport).
+///
+/// ```
+/// use ottla::{Broker, RecoveryPolicy, storage::MemoryStorage};
+///
+/// let builder = Broker::builder().data_dir("/data").storage(MemoryStorage::default());
+/// let broker = builder.recovery_policy(RecoveryPolicy::Skip).open()?;
+/// for damage in &broker.recovery_report().damaged {
+///     println!("{}: {} to {:?} are lost", damage.partition, damage.first_offset, damage.next_offset);
+/// }
+/// # Ok::<(), ottla::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryPolicy {
+    /// The partition is **fenced**: no byte of it is changed, it takes no records
+    /// ([`Error::PartitionFenced`](crate::Error::PartitionFenced)), and all its good records are served. A consumer
+    /// that comes to the damage is told ([`Error::RecordsDamaged`](crate::Error::RecordsDamaged)), and may
+    /// seek beyond it. What was not read at opening, because it was known to have been synced, is verified when it
+    /// is read; [`verify_on_open`](crate::BrokerBuilder::verify_on_open) reads everything.
+    #[default]
+    Strict,
+    /// The log is cut off before the first damage, and takes records again from there on. What was behind it,
+    /// good records too, lies beside it, in files that end in `.torn`. Everything is read at opening. Where
+    /// nothing would be left to cut, the partition is fenced.
+    Truncate,
+    /// The damage is left as it is, consumers pass over it, and the log takes records behind it; no offset is
+    /// given twice. Everything is read at opening.
+    Skip,
+}
+
 /// The settings of a topic, for [`Broker::create_topic`](crate::Broker::create_topic),
 /// [`Broker::open_topic`](crate::Broker::open_topic) and
 /// [`Broker::alter_topic`](crate::Broker::alter_topic).

@@ -246,6 +246,29 @@ pub enum Error {
         latest: u64,
     },
 
+    /// The records at the position are damaged, or their file is missing: what was read is not what was written.
+    /// Nothing was changed. Other records are not affected: seek to `next_offset` to go on without those that
+    /// are lost, or open the broker with another [`RecoveryPolicy`](crate::RecoveryPolicy).
+    #[error(
+        "records of {partition} from offset {first_offset} {} are damaged: {} at byte {position}: {detail}",
+        next_offset.map_or_else(|| "on".to_owned(), |next| format!("to {}", next.saturating_sub(1))),
+        path.display()
+    )]
+    RecordsDamaged {
+        /// The partition.
+        partition: TopicPartition,
+        /// The file.
+        path: PathBuf,
+        /// The first damaged byte in it.
+        position: u64,
+        /// The first offset that cannot be read.
+        first_offset: u64,
+        /// The next one that can; `None` if no good record follows.
+        next_offset: Option<u64>,
+        /// What is wrong.
+        detail: String,
+    },
+
     /// A [`WakeHandle`](crate::WakeHandle) ended the poll. No record is lost: poll again to go on.
     #[error("the poll was ended by a wake handle")]
     Woken,
@@ -333,8 +356,8 @@ pub enum Error {
     },
 
     /// A sync failed after the record, or the commit, was written, or a write failed that could not be
-    /// undone: it may or may not be there after the next open, and no consumer of this broker sees it. The
-    /// partition takes no more records.
+    /// undone, and writing it to another file failed too: it may or may not be there later. The partition takes no
+    /// records until that is settled: see [`PartitionFailed`](Error::PartitionFailed).
     #[error("it is not known whether offset {offset} of {partition} is kept: {fault}")]
     OutcomeUnknown {
         /// The partition.
@@ -356,14 +379,44 @@ pub enum Error {
         topic: String,
     },
 
-    /// A fault, now or earlier, left the partition unable to take records; reading it still works. Opening
-    /// the broker again recovers what is on disk.
-    #[error("{partition} takes no more records, until the broker is opened again, after a fault: {fault}")]
+    /// A sync failed, or a write that could not be undone, and writing what may be lost of it to a new file failed
+    /// too. The partition takes no records for now; reading it works. The broker tries again by itself, every
+    /// [`sync_interval`](crate::TopicConfig::sync_interval), as long as it has the records in memory; opening it
+    /// again recovers what is on disk. (If the disk is full, it is [`StorageFull`](Error::StorageFull).)
+    #[error("{partition} takes no records until what may be lost has been written again: {fault}")]
     PartitionFailed {
         /// The partition.
         partition: TopicPartition,
         /// The fault.
         fault: String,
+    },
+
+    /// When the broker was opened, bytes of the partition were damaged that had been on stable storage. They were
+    /// left untouched: the partition takes no records, and serves all that are good. Open the broker with
+    /// another [`RecoveryPolicy`](crate::RecoveryPolicy), or put back what was there.
+    #[error(
+        "{partition} takes no records, because {} is damaged at byte {position}, from offset {first_offset} on: \
+        {detail}; open the broker with another recovery_policy to go on",
+        path.display()
+    )]
+    PartitionFenced {
+        /// The partition.
+        partition: TopicPartition,
+        /// The file.
+        path: PathBuf,
+        /// The first damaged byte in it.
+        position: u64,
+        /// The offset of the first record that is lost.
+        first_offset: u64,
+        /// What is wrong, and how it is known that these bytes were safe.
+        detail: String,
+    },
+
+    /// The broker was opened [read-only](crate::BrokerBuilder::read_only), and changes nothing.
+    #[error("cannot {operation}: the broker was opened read-only")]
+    ReadOnly {
+        /// What was to be done.
+        operation: &'static str,
     },
 
     /// Bytes on disk are not what was written. They were left untouched.
@@ -377,7 +430,8 @@ pub enum Error {
         detail: String,
     },
 
-    /// A file was written by a later version of this crate. It was left untouched.
+    /// A file, or a record of the committed offsets, was written by a later version of this crate. It was left
+    /// untouched.
     #[error("{} has format version {found}; this version reads up to {supported}", path.display())]
     UnsupportedFormat {
         /// The file.
@@ -420,6 +474,14 @@ impl Error {
             Self::PartitionFailed { partition, fault } => {
                 Self::PartitionFailed { partition: partition.clone(), fault: fault.clone() }
             }
+            Self::PartitionFenced { partition, path, position, first_offset, detail } => Self::PartitionFenced {
+                partition: partition.clone(),
+                path: path.clone(),
+                position: *position,
+                first_offset: *first_offset,
+                detail: detail.clone(),
+            },
+            Self::ReadOnly { operation } => Self::ReadOnly { operation },
             _ => Self::Closed,
         }
     }

@@ -53,6 +53,12 @@ mod ids;
 mod log;
 mod producer;
 mod record;
+#[cfg(not(ottla_seeded_bugs))]
+#[expect(dead_code, unreachable_pub, reason = "what it names is used in builds that plant bugs")]
+mod seeded_bugs;
+#[cfg(ottla_seeded_bugs)]
+#[doc(hidden)]
+pub mod seeded_bugs;
 pub mod storage;
 mod sync;
 mod topic;
@@ -62,10 +68,11 @@ mod topic;
 pub mod coming_from_kafka {}
 
 pub use broker::{
-    Broker, BrokerBuilder, LoweredCommit, PartitionDescription, RecoveryReport, ResetTo, TopicDescription,
+    Broker, BrokerBuilder, Health, LoweredCommit, PartitionDescription, PartitionFault, PartitionVerdict,
+    RecoveryReport, ResetTo, TopicDescription, VerifyReport,
 };
 pub use clock::{Clock, ManualClock, PreciseClock, SystemClock, Timestamp};
-pub use config::{Durability, TopicConfig};
+pub use config::{Durability, RecoveryPolicy, TopicConfig};
 pub use consumer::{
     CommitFuture, Consumer, ConsumerBuilder, NextRecords, OutOfRange, OwnedRecord, Record, Records,
     RecordsIter, RecordsStream, Start, WakeHandle,
@@ -73,7 +80,7 @@ pub use consumer::{
 pub use error::{CodecError, DecodeError, Error, RecordPart, Result};
 pub use group::CommittedOffset;
 pub use ids::{RecordMetadata, TopicPartition};
-pub use log::TornTail;
+pub use log::{Damage, DamageAction, TornTail};
 pub use producer::{
     Delivery, IntoRecord, KeyHash, Partitioner, PartitionerInput, Producer, ProducerBuilder, RecordBuilder,
     RoundRobin, SendFuture, Sticky,

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::flusher;
-use super::report::{LoweredCommit, RecoveryReport};
+use super::recovery_report::{LoweredCommit, RecoveryReport};
 use super::{Broker, Disk, Inner};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Durability, TopicDefaults, checked_sync_interval};
+use crate::config::{Durability, RecoveryPolicy, TopicDefaults, checked_sync_interval};
 use crate::error::{Error, Result};
 use crate::group::{Commit, CommittedOffsets, Coordinator};
 use crate::ids::TopicPartition;
@@ -16,7 +16,7 @@ use crate::log::{FileReads, FlushQueue};
 use crate::storage::{self, DataDir, Storage};
 use crate::sync::{Arc, AtomicBool, Mutex};
 use crate::topic::Topic;
-use crate::topic::catalog::{Catalog, CatalogHome};
+use crate::topic::catalog::{Catalog, CatalogHome, Opening};
 
 /// A broker in the making: see [`Broker::builder`](crate::Broker::builder).
 ///
@@ -54,6 +54,9 @@ pub struct BrokerBuilder {
     data_dir: Option<PathBuf>,
     durability: Option<Durability>,
     sync_interval: Option<Duration>,
+    recovery_policy: RecoveryPolicy,
+    verify_on_open: bool,
+    read_only: bool,
     clock: Arc<dyn Clock>,
     storage: Arc<dyn Storage>,
 }
@@ -64,6 +67,9 @@ impl BrokerBuilder {
             data_dir: None,
             durability: None,
             sync_interval: None,
+            recovery_policy: RecoveryPolicy::Strict,
+            verify_on_open: false,
+            read_only: false,
             clock: system_clock(),
             storage: Arc::new(storage::Disk),
         }
@@ -92,6 +98,49 @@ impl BrokerBuilder {
         self
     }
 
+    /// What becomes of a partition that is found damaged. Default: [`RecoveryPolicy::Strict`], which changes
+    /// nothing of it, and takes no records for it. Of no effect without a directory.
+    pub fn recovery_policy(mut self, policy: RecoveryPolicy) -> Self {
+        self.recovery_policy = policy;
+        self
+    }
+
+    /// Whether opening reads and verifies every record, also those that are known to have been synced: then all
+    /// damage is in the [report](Broker::recovery_report). Default: `false`; those are verified when they are read.
+    /// Of no effect without a directory.
+    pub fn verify_on_open(mut self, verify: bool) -> Self {
+        self.verify_on_open = verify;
+        self
+    }
+
+    /// Whether to open the directory without changing anything in it, and without the right to: to read what it
+    /// holds, of which a torn tail is left out. Whatever would change something, a commit too, is answered with
+    /// [`Error::ReadOnly`]. Several brokers may read a directory at a time, but none while another one owns it.
+    /// Starts no thread until a future reads. Default: `false`. Of no effect without a directory.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ottla::{Broker, Error, TopicConfig};
+    ///
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let dir = dir.path();
+    /// let broker = Broker::open(dir)?;
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// broker.close()?;
+    ///
+    /// let reader = Broker::builder().data_dir(dir).read_only(true).open()?;
+    /// let mut consumer = reader.consumer::<String, u64>().topic("payments").build()?;
+    /// assert_eq!(consumer.poll(Duration::ZERO)?.len(), 1);
+    /// let refused = reader.producer::<String, u64>("payments")?.send("bob", 50);
+    /// assert!(matches!(refused, Err(Error::ReadOnly { .. })));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
     /// Where the time is read. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -104,7 +153,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// Opens the broker. In a directory: takes its lock, reads the catalog, and verifies every record.
+    /// Opens the broker. In a directory: takes its lock, reads the catalog, and verifies the records that are not
+    /// known to have been synced.
     ///
     /// # Errors
     /// As [`Broker::open`](crate::Broker::open); [`Error::InvalidConfig`] for a durability that a broker
@@ -127,7 +177,8 @@ impl BrokerBuilder {
     fn open_on_disk(&self, dir: &Path) -> Result<Broker> {
         // The directory stays the same if the process changes its working directory.
         let dir = &std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
-        let data_dir = Arc::new(DataDir::own(Arc::clone(&self.storage), dir)?);
+        let own = if self.read_only { DataDir::read } else { DataDir::own };
+        let data_dir = Arc::new(own(Arc::clone(&self.storage), dir)?);
         let (flush, requests) = FlushQueue::new();
         let reads = Arc::new(FileReads::default());
         let home = CatalogHome {
@@ -135,31 +186,51 @@ impl BrokerBuilder {
             clock: Arc::clone(&self.clock),
             flush: flush.clone(),
             reads: Arc::clone(&reads),
+            read_only: self.read_only,
         };
-        let mut defaults = TopicDefaults::on_disk();
-        defaults.durability = self.durability.unwrap_or(defaults.durability);
-        defaults.sync_interval =
-            self.sync_interval.map_or(Ok(defaults.sync_interval), checked_sync_interval)?;
-        let (catalog, opened) = Catalog::open(home, defaults)?;
-        let log = Arc::clone(catalog.committed_offsets_topic()?.partition(0)?);
-        let committed = CommittedOffsets::open(log, Arc::clone(&self.clock))?;
-        let lowered_commits = lower_commits(&catalog, &committed)?;
-        let flusher = flusher::start(requests).map_err(Error::io("start the flusher of", dir))?;
+        let opening = Opening { policy: self.recovery_policy, everything: self.verify_on_open };
+        let (catalog, opened) = Catalog::open(home, self.topic_defaults()?, opening)?;
+        let mut report = RecoveryReport::of(opened);
+        let committed = self.committed_offsets(&catalog)?;
+        let flusher = if self.read_only {
+            None
+        } else {
+            if let Err(error) = catalog.write_checkpoint() {
+                report.unwritten_checkpoint = Some(error.to_string());
+            }
+            report.lowered_commits = lower_commits(&catalog, &committed)?;
+            Some(flusher::start(requests).map_err(Error::io("start the flusher of", dir))?)
+        };
         Ok(Broker {
             inner: Arc::new(Inner {
                 catalog: Arc::new(catalog),
                 coordinator: Arc::new(Coordinator::new(committed)),
                 clock: Arc::clone(&self.clock),
-                recovery_report: RecoveryReport {
-                    torn_tails: opened.torn_tails,
-                    lowered_commits,
-                    unremoved_topics: opened.left,
-                },
+                recovery_report: report,
                 closed: AtomicBool::new(false),
                 closing: Mutex::default(),
-                disk: Some(Disk { data_dir, flush, reads, flusher: Mutex::new(Some(flusher)) }),
+                disk: Some(Disk { data_dir, flush, reads, flusher: Mutex::new(flusher) }),
             }),
         })
+    }
+
+    fn topic_defaults(&self) -> Result<TopicDefaults> {
+        let mut defaults = TopicDefaults::on_disk();
+        defaults.durability = self.durability.unwrap_or(defaults.durability);
+        defaults.sync_interval =
+            self.sync_interval.map_or(Ok(defaults.sync_interval), checked_sync_interval)?;
+        Ok(defaults)
+    }
+
+    fn committed_offsets(&self, catalog: &Catalog) -> Result<CommittedOffsets> {
+        let clock = Arc::clone(&self.clock);
+        let log = catalog.committed_offsets_topic().and_then(|topic| topic.partition(0).cloned());
+        match log {
+            // Nothing was ever committed, or it was before there was anything to commit to.
+            Err(Error::TopicNotFound { .. }) if self.read_only => CommittedOffsets::read_only(None, clock),
+            log if self.read_only => CommittedOffsets::read_only(Some(log?), clock),
+            log => CommittedOffsets::open(log?, clock),
+        }
     }
 }
 
@@ -184,6 +255,9 @@ pub(super) fn system_clock() -> Arc<dyn Clock> {
 
 /// A commit beyond the end of its partition (the records were lost, or lived in memory) would make a group
 /// miss records that are yet to be sent: it is lowered to the end.
+///
+/// If that cannot be written, because the log of commits is fenced, no commit can be: the group begins beyond the
+/// end, and is told.
 fn lower_commits(catalog: &Catalog, committed: &CommittedOffsets) -> Result<Vec<LoweredCommit>> {
     let topics = catalog.topics();
     let mut lowered = Vec::new();
@@ -195,7 +269,10 @@ fn lower_commits(catalog: &Catalog, committed: &CommittedOffsets) -> Result<Vec<
         });
         let beyond: Vec<(Commit, LoweredCommit)> = beyond.collect();
         let corrected: Vec<Commit> = beyond.iter().map(|(corrected, _)| corrected.clone()).collect();
-        committed.commit(&group, &corrected)?;
+        match committed.commit(&group, &corrected) {
+            Err(Error::PartitionFenced { .. }) => continue,
+            outcome => outcome?,
+        }
         lowered.extend(beyond.into_iter().map(|(_, report)| report));
     }
     if !lowered.is_empty() {
@@ -225,6 +302,9 @@ impl fmt::Debug for BrokerBuilder {
             .field("data_dir", &self.data_dir)
             .field("durability", &self.durability)
             .field("sync_interval", &self.sync_interval)
+            .field("recovery_policy", &self.recovery_policy)
+            .field("verify_on_open", &self.verify_on_open)
+            .field("read_only", &self.read_only)
             .field("clock", &self.clock)
             .field("storage", &self.storage)
             .finish()

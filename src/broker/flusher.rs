@@ -14,9 +14,11 @@ use crate::error::Result;
 use crate::log::{FlushRequest, Syncer};
 use crate::sync::Arc;
 
+pub(super) const THREAD_NAME: &str = "ottla-flusher";
+
 /// Starts the thread. It ends when told to, or when no log is left that could ask for anything.
 pub(super) fn start(requests: Receiver<FlushRequest>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("ottla-flusher".to_owned()).spawn(move || Flusher::default().run(&requests))
+    thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || Flusher::default().run(&requests))
 }
 
 /// The logs to be synced, by the time at which they are due and the order in which they asked.

@@ -3,8 +3,11 @@
 mod builder;
 mod flusher;
 mod groups;
-mod report;
+mod health;
+mod recovery_report;
+mod topic_description;
 mod topics;
+mod verify;
 
 use std::fmt;
 use std::path::Path;
@@ -12,7 +15,10 @@ use std::thread::JoinHandle;
 
 pub use builder::BrokerBuilder;
 pub use groups::ResetTo;
-pub use report::{LoweredCommit, PartitionDescription, RecoveryReport, TopicDescription};
+pub use health::{Health, PartitionFault};
+pub use recovery_report::{LoweredCommit, RecoveryReport};
+pub use topic_description::{PartitionDescription, TopicDescription};
+pub use verify::{PartitionVerdict, VerifyReport};
 
 use crate::clock::Clock;
 use crate::consumer::ConsumerBuilder;
@@ -84,11 +90,13 @@ impl Broker {
     ///
     /// # Errors
     /// [`Error::DirectoryInUse`] if another broker, in this process or another, has it open;
-    /// [`Error::Corrupt`] and [`Error::UnsupportedFormat`] if it holds what this version cannot read
-    /// (those files are left as they are); [`Error::Io`], [`Error::StorageFull`].
+    /// [`Error::Corrupt`] if its catalog is damaged or missing, and [`Error::UnsupportedFormat`] if it holds what
+    /// a later version wrote (nothing is changed then); [`Error::Io`], [`Error::StorageFull`].
     ///
-    /// Reads and verifies every record of every log before it returns. What was found and mended is in
-    /// [`Broker::recovery_report`].
+    /// Reads and verifies, before it returns, the records that are not known to have been synced: nothing after a
+    /// [`close`](Self::close), and after a crash at most the last segment or two of each partition. What was found
+    /// and mended is in [`Broker::recovery_report`]. A partition that is damaged takes no records, and does not
+    /// keep the broker from opening: see [`RecoveryPolicy`](crate::RecoveryPolicy).
     ///
     /// ```
     /// use ottla::{Broker, Error, TopicConfig};
@@ -269,8 +277,10 @@ impl Broker {
     ///
     /// # Errors
     /// The first of what went wrong; the broker is closed all the same. [`Error::PartitionFailed`] if the
-    /// disk refused a sync, now or earlier; [`Error::StorageFull`] or [`Error::Io`] if a record whose
-    /// delivery was detached could not be written.
+    /// disk refused a sync, now or earlier, and what may be lost could not be written again;
+    /// [`Error::StorageFull`] or [`Error::Io`] if a record whose delivery was detached could not be written. If
+    /// it is only the checkpoint that could not be written, as the error says, nothing is lost: the next open
+    /// reads more.
     pub fn close(&self) -> Result<()> {
         // One who comes second waits: the directory is to be free when `close` returns.
         let _one_at_a_time = self.inner.closing.lock();
@@ -293,6 +303,17 @@ impl Broker {
 }
 
 impl Disk {
+    /// Threads that should run and do not.
+    fn ended_threads(&self) -> Vec<&'static str> {
+        // Once it is closed, there is no handle.
+        let flusher = self.flusher.lock().as_ref().is_some_and(JoinHandle::is_finished);
+        let reader = self.reads.has_ended();
+        [(flusher, flusher::THREAD_NAME), (reader, FileReads::THREAD_NAME)]
+            .into_iter()
+            .filter_map(|(has_ended, name)| has_ended.then_some(name))
+            .collect()
+    }
+
     fn end(&self) {
         self.flush.stop();
         if let Some(flusher) = self.flusher.lock().take() {

@@ -106,6 +106,8 @@ enum Log {
     /// Nowhere; they are only counted.
     Memory(AtomicU64),
     Disk(Arc<PartitionLog>),
+    /// Nowhere: the broker was opened read-only, and takes none.
+    ReadOnly,
 }
 
 /// A commit on its way into the log.
@@ -140,13 +142,30 @@ impl CommittedOffsets {
         Self { groups: Mutex::default(), log: Log::Memory(AtomicU64::new(0)), clock }
     }
 
-    /// Reads back what `log` holds.
+    /// Those that `log` holds, if there is one; no others can be committed.
+    pub(crate) fn read_only(log: Option<Arc<PartitionLog>>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let Some(log) = log else {
+            return Ok(Self { groups: Mutex::default(), log: Log::ReadOnly, clock });
+        };
+        Ok(Self { log: Log::ReadOnly, ..Self::open(log, clock)? })
+    }
+
+    /// Reads back what `log` holds. Damaged records are left out: the group begins again with an earlier commit.
     pub(crate) fn open(log: Arc<PartitionLog>, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut groups: BTreeMap<String, BTreeMap<Place, Entry>> = BTreeMap::new();
         let mut cursor = Cursor::new(log.start_offset());
-        while let Some(run) = log.fetch(&mut cursor, &Files::Here)? {
+        loop {
+            let run = match log.fetch(&mut cursor, &Files::Here) {
+                Ok(Some(run)) => run,
+                Err(Error::RecordsDamaged { next_offset: Some(next), .. }) => {
+                    cursor.seek(next);
+                    continue;
+                }
+                Ok(None) | Err(Error::RecordsDamaged { next_offset: None, .. }) => break,
+                Err(error) => return Err(error),
+            };
             for frame in run.frames().filter(|frame| frame.is_record()) {
-                let (group, place, committed) = decode(frame).ok_or_else(|| unknown_record(&log, frame))?;
+                let (group, place, committed) = decode(frame).map_err(|bad| bad.into_error(&log, frame))?;
                 let version = frame.offset();
                 match committed {
                     Some(committed) => groups
@@ -175,6 +194,7 @@ impl CommittedOffsets {
         let (version, pending) = match &self.log {
             Log::Memory(count) => (count.fetch_add(1, Ordering::Relaxed), None),
             Log::Disk(_) if commits.is_empty() => (0, None),
+            Log::ReadOnly => return Err(read_only()),
             Log::Disk(log) => {
                 let enqueued = self.with_records(entries, |records| log.enqueue(records))?;
                 (enqueued.base_offset, enqueued.pending)
@@ -211,7 +231,7 @@ impl CommittedOffsets {
     /// Makes all commits so far survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         match &self.log {
-            Log::Memory(_) => Ok(()),
+            Log::Memory(_) | Log::ReadOnly => Ok(()),
             Log::Disk(log) => log.sync(),
         }
     }
@@ -263,6 +283,7 @@ impl CommittedOffsets {
     ) -> Result<Option<Version>> {
         match &self.log {
             Log::Memory(count) => Ok(Some(count.fetch_add(1, Ordering::Relaxed))),
+            Log::ReadOnly => Err(read_only()),
             Log::Disk(log) => self.with_records(entries, |records| {
                 if records.is_empty() { Ok(None) } else { log.append(records).map(Some) }
             }),
@@ -287,6 +308,10 @@ impl CommittedOffsets {
         });
         then(&records.collect::<Vec<_>>())
     }
+}
+
+fn read_only() -> Error {
+    Error::ReadOnly { operation: "commit offsets" }
 }
 
 impl Commit {
@@ -320,26 +345,48 @@ fn decode_value(value: &[u8]) -> Option<CommittedOffset> {
     Some(CommittedOffset { offset: u64::from_be_bytes(*offset), metadata })
 }
 
-fn decode(frame: Frame<'_>) -> Option<(String, Place, Option<CommittedOffset>)> {
-    let (&[version], rest) = frame.key()?.split_first_chunk::<1>()?;
-    let (topic_id, rest) = rest.split_first_chunk::<8>()?;
-    let (partition, group) = rest.split_first_chunk::<4>()?;
-    if version != VERSION {
-        return None;
+/// Why a record is no committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BadRecord {
+    Damaged,
+    /// Written by a later version.
+    Unsupported(u8),
+}
+
+type Decoded = (String, Place, Option<CommittedOffset>);
+
+fn decode(frame: Frame<'_>) -> Result<Decoded, BadRecord> {
+    let key = frame.key().unwrap_or_default();
+    match key.first() {
+        Some(&VERSION) => decode_parts(&key[1..], frame.value()).ok_or(BadRecord::Damaged),
+        Some(&later) if later > VERSION => Err(BadRecord::Unsupported(later)),
+        _ => Err(BadRecord::Damaged),
     }
+}
+
+fn decode_parts(key: &[u8], value: Option<&[u8]>) -> Option<Decoded> {
+    let (topic_id, rest) = key.split_first_chunk::<8>()?;
+    let (partition, group) = rest.split_first_chunk::<4>()?;
     let group = String::from_utf8(group.to_vec()).ok()?;
-    let committed = match frame.value() {
+    let committed = match value {
         Some(value) => Some(decode_value(value)?),
         None => None,
     };
     Some((group, (u64::from_be_bytes(*topic_id), u32::from_be_bytes(*partition)), committed))
 }
 
-fn unknown_record(log: &PartitionLog, frame: Frame<'_>) -> Error {
-    Error::Corrupt {
-        path: log.dir().unwrap_or_default(),
-        position: 0,
-        detail: format!("the record at offset {} is no committed offset of a known version", frame.offset()),
+impl BadRecord {
+    fn into_error(self, log: &PartitionLog, frame: Frame<'_>) -> Error {
+        let path = log.dir().unwrap_or_default();
+        match self {
+            Self::Unsupported(found) => {
+                Error::UnsupportedFormat { path, found: found.into(), supported: VERSION.into() }
+            }
+            Self::Damaged => {
+                let detail = format!("the record at offset {} is no committed offset", frame.offset());
+                Error::Corrupt { path, position: 0, detail }
+            }
+        }
     }
 }
 

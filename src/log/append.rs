@@ -11,6 +11,7 @@ use super::syncer::Syncer;
 use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
+use crate::seeded_bugs::{Bug, is_planted};
 use crate::sync::{Arc, AtomicBool, Event, EventListener, Ordering};
 
 /// A batch that was enqueued.
@@ -69,11 +70,16 @@ impl PartitionLog {
         if alone
             && let mut wakeups = Wakeups::default()
             && let Some(mut tail) = home.tail.try_lock()
+            && tail.broken().is_none()
             && let Some(piece) = stage.unwritten()
         {
             // Nobody else has anything to write: no need to agree with others on who does it. Nothing is to
             // be synced before it is seen either, whatever the topic promises from now on.
             self.request_sync(home, &mut stage);
+            if is_planted(Bug::AckBeforeWrite) {
+                self.request_write(home, &mut stage);
+                return Ok(base_offset);
+            }
             drop(stage);
             return self.write_piece(home, &mut tail, &piece, false, &mut wakeups).map(|()| base_offset);
         }

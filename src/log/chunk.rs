@@ -293,6 +293,12 @@ impl ChunkWriter {
         StagedBytes { chunk: TrackedArc::clone(&self.chunk), start, end: self.staged }
     }
 
+    /// The bytes staged before `mark`.
+    pub(crate) fn staged_up_to(&self, mark: Mark) -> StagedBytes {
+        assert!(mark.bytes <= self.staged.bytes, "it was never staged");
+        StagedBytes { chunk: TrackedArc::clone(&self.chunk), start: 0, end: mark }
+    }
+
     /// Shows readers what was staged before `mark`.
     #[inline]
     pub(crate) fn publish(&mut self, mark: Mark) {
@@ -344,6 +350,13 @@ pub(crate) struct StagedBytes {
 }
 
 impl StagedBytes {
+    /// All that readers see of a chunk; they may see it all the same.
+    pub(crate) fn visible(chunk: TrackedArc<Chunk>) -> Self {
+        let Visible { bytes, offsets, .. } = chunk.visible();
+        let end = Mark { bytes, offsets, max_timestamp: chunk.max_timestamp() };
+        Self { chunk, start: 0, end }
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         self.chunk.memory.accesses.read(self.start..self.end.bytes);
         // SAFETY: by construction, the range is inside the memory.

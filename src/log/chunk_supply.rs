@@ -50,6 +50,11 @@ impl ChunkSupply {
         self.in_view > self.limit
     }
 
+    /// Whether the chunks take more than the limit by so much.
+    pub(super) fn is_over_limit_by(&self, bytes: u64) -> bool {
+        self.in_view > self.limit.saturating_add(bytes)
+    }
+
     /// Takes back a chunk that left the view.
     pub(super) fn retire(&mut self, chunk: TrackedArc<Chunk>) {
         self.in_view -= chunk.capacity() as u64;

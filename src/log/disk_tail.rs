@@ -4,12 +4,15 @@
 use super::chunk::StagedBytes;
 use super::completion::{Completion, Promise};
 use super::identity::LogPlace;
-use super::recovery::Recovered;
-use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, WriteError};
+use super::offset_index::FrameStart;
+use super::recovery::{Recovered, SyncedTo};
+use super::segment::{Segment, WriteError};
+use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::stage::Piece;
 use super::syncer::Unsynced;
 use crate::error::{Error, Result};
 use crate::record::frame::Frames;
+use crate::seeded_bugs::{Bug, is_planted};
 use crate::sync::Arc;
 
 /// The end of a log on disk.
@@ -29,27 +32,33 @@ pub(super) struct DiskTail {
     unpublished: Option<StagedBytes>,
     /// Who waits for a sync.
     waiting: Vec<Promise>,
+    /// Why what is not known to be synced has to be written to a new file before anything else is.
+    broken: Option<String>,
 }
 
 impl DiskTail {
-    /// Goes on where recovery found the end; `None` if there is no segment.
+    /// Goes on where recovery found the end, all of which was synced; `None` if there is no segment.
     pub(super) fn after(recovered: &Recovered, partition_id: u64) -> Option<Self> {
-        let (active, sealed) = recovered.segments.split_last()?;
-        // A segment ends where the next one begins.
-        let ends = recovered.segments.iter().skip(1).map(|next| next.base_offset());
-        // The last of them too, though its records may be safe: that makes the first sync one of the active
-        // segment, whose header may not be.
-        let unsynced = sealed.iter().zip(ends).filter(|(_, end)| *end >= recovered.recovery_point);
+        let active = recovered.segments.last()?;
         Some(Self {
             partition_id,
             active: Arc::clone(active),
             position: active.readable(),
             end_offset: recovered.end_offset,
-            sealed_unsynced: unsynced.map(|(segment, _)| Arc::clone(segment)).collect(),
-            recovery_point: recovered.recovery_point,
+            sealed_unsynced: Vec::new(),
+            recovery_point: recovered.end_offset,
             unpublished: None,
             waiting: Vec::new(),
+            broken: None,
         })
+    }
+
+    pub(super) fn partition_id(&self) -> u64 {
+        self.partition_id
+    }
+
+    pub(super) fn active(&self) -> &Arc<Segment> {
+        &self.active
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -61,11 +70,35 @@ impl DiskTail {
         self.end_offset
     }
 
+    /// First offset not known to be on stable storage.
+    pub(super) fn recovery_point(&self) -> u64 {
+        self.recovery_point
+    }
+
+    /// What a checkpoint may say, if everything is synced.
+    pub(super) fn synced_to(&self) -> Option<SyncedTo> {
+        let is_synced = self.recovery_point == self.end_offset && self.broken.is_none();
+        is_synced.then(|| SyncedTo {
+            end_offset: self.end_offset,
+            segment: self.active.base_offset(),
+            position: self.position,
+        })
+    }
+
+    pub(super) fn broken(&self) -> Option<&String> {
+        self.broken.as_ref()
+    }
+
+    /// Nothing may be written or synced until everything that is not known to be synced has been written again.
+    pub(super) fn break_off(&mut self, fault: String) {
+        self.broken.get_or_insert(fault);
+    }
+
     /// Whether `piece` begins a segment that is not there yet. It is there if an earlier attempt to write
     /// the piece ended in a panic.
     pub(super) fn must_roll_for(&self, piece: &Piece) -> bool {
-        let is_there =
-            self.active.base_offset() == piece.base_offset && self.position == SEGMENT_HEADER_BYTES;
+        let is_there = self.active.base_offset() == piece.base_offset
+            && self.position == self.active.first_frame().position;
         piece.starts_segment && !is_there
     }
 
@@ -75,9 +108,13 @@ impl DiskTail {
         self.active.append(bytes, self.position)?;
         let mut index = self.active.index().write();
         for frame in Frames::new(bytes) {
-            index.add(frame.offset(), self.position, frame.timestamp());
+            let start = FrameStart { offset: self.end_offset, position: self.position };
             self.position += frame.len() as u64;
-            self.end_offset = frame.offset() + 1;
+            if frame.is_record() {
+                self.end_offset = frame.offset() + 1;
+            }
+            let end = FrameStart { offset: self.end_offset, position: self.position };
+            index.note(start, end, if frame.is_record() { frame.timestamp() } else { i64::MIN });
         }
         Ok(())
     }
@@ -95,7 +132,7 @@ impl DiskTail {
 
     /// Whether somebody waits for a sync.
     pub(super) fn is_awaited(&self) -> bool {
-        self.unpublished.is_some()
+        !self.waiting.is_empty() || self.unpublished.is_some() && self.broken.is_none()
     }
 
     /// Goes on in a new segment, which begins with `base_offset`.
@@ -103,8 +140,10 @@ impl DiskTail {
         let header = SegmentHeader {
             partition_id: self.partition_id,
             base_offset,
+            first_position: SEGMENT_HEADER_BYTES,
             recovery_point: self.recovery_point,
             created: place.clock.now().as_millis(),
+            previous: Some(self.active.base_offset()),
         };
         let storage = place.data_dir.storage();
         let segment = match Segment::create(storage, &place.dir, &header) {
@@ -112,7 +151,10 @@ impl DiskTail {
             Err(error) => return Err(undo_roll(error, place, base_offset)),
         };
         let sealed = std::mem::replace(&mut self.active, Arc::clone(&segment));
-        self.sealed_unsynced.push(sealed);
+        sealed.end_at(base_offset);
+        if !is_planted(Bug::NoSyncBeforeRoll) {
+            self.sealed_unsynced.push(sealed);
+        }
         self.position = SEGMENT_HEADER_BYTES;
         Ok(segment)
     }
@@ -133,16 +175,35 @@ impl DiskTail {
     }
 
     /// Takes note that a sync succeeded. The segment that was active then may have grown since, and even be
-    /// sealed by now: it stays to be synced.
-    pub(super) fn synced(&mut self, done: &Unsynced) {
+    /// sealed by now: it stays to be synced. The offset below which everything is safe now.
+    pub(super) fn synced(&mut self, done: &Unsynced) -> u64 {
         let sealed_then = &done.segments[..done.segments.len().saturating_sub(1)];
         self.sealed_unsynced.retain(|sealed| !sealed_then.iter().any(|synced| Arc::ptr_eq(sealed, synced)));
-        self.recovery_point = done.end_offset;
+        let is_wrong = is_planted(Bug::MarkCapturedAfterSync);
+        self.recovery_point = if is_wrong { self.end_offset } else { done.end_offset };
+        self.recovery_point
+    }
+
+    /// Takes note that everything which is written lies in files that were synced, of which `active` is the last.
+    pub(super) fn rewritten(&mut self, active: Arc<Segment>) {
+        self.active = active;
+        self.sealed_unsynced.clear();
+        self.recovery_point = self.end_offset;
+        self.broken = None;
+    }
+
+    /// What a sync or its substitute has to publish, and who waits for it.
+    pub(super) fn take_waiting(&mut self) -> (Option<StagedBytes>, Vec<Promise>) {
+        (self.unpublished.take(), std::mem::take(&mut self.waiting))
+    }
+
+    /// Puts back what a sync was to publish.
+    pub(super) fn restore_unpublished(&mut self, unpublished: Option<StagedBytes>) {
+        self.unpublished = self.unpublished.take().or(unpublished);
     }
 
     /// Those who wait for a sync that will not be.
     pub(super) fn give_up_waiting(&mut self) -> Vec<Promise> {
-        self.unpublished = None;
         std::mem::take(&mut self.waiting)
     }
 }

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Sender, unbounded};
 
 use super::offset_index::FrameStart;
-use super::segment::{Block, Segment};
+use super::segment::{Fetched, Segment};
 use crate::error::{Error, Result};
 use crate::sync::signal::Signal;
 use crate::sync::{Arc, Mutex};
@@ -39,7 +39,7 @@ enum ReadThread {
 /// A read that was asked for.
 #[derive(Debug)]
 pub(super) struct Reading {
-    outcome: Arc<Mutex<Option<Result<Option<Block>>>>>,
+    outcome: Arc<Mutex<Option<Result<Fetched>>>>,
 }
 
 #[derive(Debug)]
@@ -47,11 +47,18 @@ struct Request {
     segment: Arc<Segment>,
     start: FrameStart,
     end: u64,
-    outcome: Arc<Mutex<Option<Result<Option<Block>>>>>,
+    outcome: Arc<Mutex<Option<Result<Fetched>>>>,
     signal: Arc<Signal>,
 }
 
 impl FileReads {
+    pub(crate) const THREAD_NAME: &'static str = "ottla-reader";
+
+    /// Whether the thread was started and has ended, though it was not told to.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(&*self.thread.lock(), ReadThread::Runs(_, handle) if handle.is_finished())
+    }
+
     /// Asks for what [`Segment::read`] returns.
     pub(super) fn begin(
         &self,
@@ -68,7 +75,7 @@ impl FileReads {
         if matches!(*thread, ReadThread::NotStarted) {
             let (sender, requests) = unbounded::<Request>();
             let run = move || requests.into_iter().for_each(Request::answer);
-            let started = thread::Builder::new().name("ottla-reader".to_owned()).spawn(run);
+            let started = thread::Builder::new().name(Self::THREAD_NAME.to_owned()).spawn(run);
             let handle = started.map_err(Error::io("start a thread to read", segment.path()))?;
             *thread = ReadThread::Runs(sender, handle);
         }
@@ -91,7 +98,7 @@ impl FileReads {
 
 impl Reading {
     /// What was read; `None` while it is under way.
-    pub(super) fn outcome(&self) -> Option<Result<Option<Block>>> {
+    pub(super) fn outcome(&self) -> Option<Result<Fetched>> {
         self.outcome.lock().take()
     }
 }

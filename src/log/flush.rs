@@ -55,8 +55,8 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::config::{Durability, TopicConfig, TopicDefaults};
-    use crate::log::{LogIdentity, LogPlace, PartitionLog};
+    use crate::config::{Durability, RecoveryPolicy, TopicConfig, TopicDefaults};
+    use crate::log::{LogIdentity, LogPlace, PartitionLog, Request};
     use crate::record::frame::NewRecord;
     use crate::storage::{DataDir, MemoryStorage};
 
@@ -71,9 +71,10 @@ mod tests {
         };
         let identity = LogIdentity { topic: "payments".into(), partition: 0, id: 7 };
         PartitionLog::create(&identity, &place).expect("in memory");
-        let found = PartitionLog::examine(identity, place, 0).expect("readable");
+        let request = Request { start_offset: 0, known: None, same_boot: false, everything: false };
+        let found = PartitionLog::examine(identity, place, &request).expect("readable");
         let settings = config.settings(&TopicDefaults::on_disk()).expect("in range");
-        PartitionLog::open(found, &settings).expect("no damage").0
+        PartitionLog::open(found, &settings, RecoveryPolicy::Strict).expect("no damage").0
     }
 
     const RECORD: NewRecord<'static> = NewRecord { key: None, value: None, headers: &[], timestamp: 0 };

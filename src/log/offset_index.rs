@@ -1,5 +1,7 @@
-//! A sparse index of one segment: where a frame about every 4 KiB begins. Kept in memory, derived from the
-//! frames, and only a hint of where to begin walking; never evidence about the log.
+//! A sparse index of one segment: where a frame about every 4 KiB begins. Kept in memory, made from frames that
+//! were verified as they passed by, and only a hint of where to begin walking; never evidence about the log.
+//!
+//! Of a segment that was not read when its log was opened, it knows what has been read since.
 
 /// Bytes between two entries; Kafka's `index.interval.bytes`.
 const INTERVAL_BYTES: u64 = 4096;
@@ -14,47 +16,66 @@ pub(crate) struct FrameStart {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     start: FrameStart,
-    /// The largest timestamp of all frames before this one in the segment.
+    /// No frame before this one in the segment has a larger timestamp. `i64::MAX` if they are not all known.
     max_timestamp_before: i64,
 }
 
 /// Offsets and times to positions, for one segment.
 #[derive(Debug)]
 pub(crate) struct OffsetIndex {
+    /// By position.
     entries: Vec<Entry>,
+    /// All frames before this place have been seen.
+    known: FrameStart,
+    /// The largest timestamp of those.
     max_timestamp: i64,
 }
 
-impl Default for OffsetIndex {
-    fn default() -> Self {
-        Self { entries: Vec::new(), max_timestamp: i64::MIN }
-    }
-}
-
 impl OffsetIndex {
-    /// Takes note of a frame, or a batch of frames, in the order in which they lie in the segment.
-    pub(crate) fn add(&mut self, offset: u64, position: u64, max_timestamp: i64) {
-        let due = self.entries.last().is_none_or(|last| position - last.start.position >= INTERVAL_BYTES);
-        if due {
-            self.entries.push(Entry {
-                start: FrameStart { offset, position },
-                max_timestamp_before: self.max_timestamp,
-            });
-        }
-        self.max_timestamp = self.max_timestamp.max(max_timestamp);
+    /// For a segment whose frames begin with `first`.
+    pub(crate) fn new(first: FrameStart) -> Self {
+        Self { entries: Vec::new(), known: first, max_timestamp: i64::MIN }
     }
 
-    /// Where to begin walking to find `offset`: at or before it. `None` in an empty segment.
+    /// Takes note of the good frames from `start` to `end`, whose largest timestamp this is.
+    pub(crate) fn note(&mut self, start: FrameStart, end: FrameStart, max_timestamp: i64) {
+        let is_next = start.position == self.known.position;
+        let max_timestamp_before = if is_next { self.max_timestamp } else { i64::MAX };
+        let after = match self.entries.last() {
+            Some(last) if last.start.position > start.position => {
+                self.entries.partition_point(|entry| entry.start.position <= start.position)
+            }
+            _ => self.entries.len(),
+        };
+        let before = after.checked_sub(1).map(|before| self.entries[before].start.position);
+        if before.is_none_or(|before| start.position - before >= INTERVAL_BYTES) {
+            self.entries.insert(after, Entry { start, max_timestamp_before });
+        }
+        if is_next {
+            self.max_timestamp = self.max_timestamp.max(max_timestamp);
+            // Of those behind the first, too much is said: a search begins a little early.
+            for entry in self.entries[after.saturating_sub(1)..].iter_mut() {
+                if (start.position..end.position).contains(&entry.start.position) {
+                    let is_first = entry.start.position == start.position;
+                    entry.max_timestamp_before =
+                        if is_first { max_timestamp_before } else { self.max_timestamp };
+                }
+            }
+            self.known = end;
+        }
+    }
+
+    /// Where to begin walking to find `offset`: at or before it. `None`: at the beginning.
     pub(crate) fn before_offset(&self, offset: u64) -> Option<FrameStart> {
         let after = self.entries.partition_point(|entry| entry.start.offset <= offset);
-        Some(self.entries.get(after.saturating_sub(1))?.start)
+        Some(self.entries.get(after.checked_sub(1)?)?.start)
     }
 
-    /// Where to begin walking to find the first frame with a timestamp of `timestamp` or more: at or
-    /// before it. `None` if the segment has no such frame.
-    pub(crate) fn before_timestamp(&self, timestamp: i64) -> Option<FrameStart> {
+    /// Where to begin walking, in a segment that ends at `end`, to find the first frame with a timestamp of
+    /// `timestamp` or more: at or before it. `None` if the segment has no such frame.
+    pub(crate) fn before_timestamp(&self, timestamp: i64, end: u64) -> Option<FrameStart> {
         if self.max_timestamp < timestamp {
-            return None;
+            return (self.known.position < end).then_some(self.known);
         }
         let after = self.entries.partition_point(|entry| entry.max_timestamp_before < timestamp);
         Some(self.entries.get(after.saturating_sub(1))?.start)
@@ -65,12 +86,19 @@ impl OffsetIndex {
 mod tests {
     use super::*;
 
+    fn frame(number: u64) -> FrameStart {
+        FrameStart { offset: number, position: 64 + number * 1024 }
+    }
+
+    fn note(index: &mut OffsetIndex, numbers: std::ops::Range<u64>) {
+        let max_timestamp = (numbers.end - 1) as i64 * 10;
+        index.note(frame(numbers.start), frame(numbers.end), max_timestamp);
+    }
+
     /// 100 frames of 1 KiB, timestamps 10 * offset.
     fn index() -> OffsetIndex {
-        let mut index = OffsetIndex::default();
-        for offset in 0..100 {
-            index.add(offset, 64 + offset * 1024, offset as i64 * 10);
-        }
+        let mut index = OffsetIndex::new(frame(0));
+        (0..100).for_each(|number| note(&mut index, number..number + 1));
         index
     }
 
@@ -79,31 +107,55 @@ mod tests {
         let index = index();
         assert_eq!(index.entries.len(), 25);
         for offset in 0..100 {
-            let position = index.before_offset(offset).expect("not empty").position;
-            let wanted = 64 + offset * 1024;
-            assert!(position <= wanted && wanted - position < 4096, "offset {offset}");
+            let start = index.before_offset(offset).expect("not empty");
+            assert!(start.offset <= offset && offset - start.offset < 4);
+            assert_eq!(start.position, 64 + start.offset * 1024);
         }
     }
 
     #[test]
     fn it_points_at_or_before_the_first_frame_of_a_time() {
         let index = index();
-        for timestamp in 0..=990i64 {
-            let position = index.before_timestamp(timestamp).expect("in range").position;
-            let wanted = 64 + (timestamp as u64).div_ceil(10) * 1024;
-            assert!(position <= wanted && wanted - position <= 4096, "time {timestamp}");
+        let end = frame(100).position;
+        for timestamp in 0..=990 {
+            let start = index.before_timestamp(timestamp, end).expect("in range");
+            let first = (timestamp as u64).div_ceil(10);
+            assert!(start.offset <= first && first - start.offset <= 4, "{timestamp}");
         }
-        assert_eq!(index.before_timestamp(991), None);
-        assert_eq!(OffsetIndex::default().before_timestamp(0), None);
+        assert_eq!(index.before_timestamp(991, end), None);
+        assert_eq!(OffsetIndex::new(frame(0)).before_timestamp(0, 64), None);
     }
 
     #[test]
-    fn a_late_timestamp_does_not_hide_an_early_one() {
-        let mut index = OffsetIndex::default();
-        for (offset, timestamp) in [500, 100, 200, 600].into_iter().enumerate() {
-            index.add(offset as u64, 64 + offset as u64 * 4096, timestamp);
+    fn timestamps_may_go_back() {
+        let mut index = OffsetIndex::new(frame(0));
+        for (number, timestamp) in [(0, 100), (4, 500), (8, 50), (12, 60)] {
+            index.note(frame(number), frame(number + 4), timestamp);
         }
-        assert_eq!(index.before_timestamp(150).expect("in range").position, 64);
-        assert_eq!(index.before_timestamp(501).expect("in range").position, 64 + 3 * 4096);
+        let end = frame(16).position;
+        assert_eq!(index.before_timestamp(60, end), Some(frame(0)));
+        assert_eq!(index.before_timestamp(101, end), Some(frame(4)));
+        assert_eq!(index.before_timestamp(501, end), None);
+    }
+
+    #[test]
+    fn of_what_was_not_seen_it_says_nothing_wrong() {
+        let mut index = OffsetIndex::new(frame(0));
+        note(&mut index, 50..60);
+        note(&mut index, 80..81);
+        let end = frame(100).position;
+        assert_eq!(index.before_offset(49), None);
+        assert_eq!(index.before_offset(55), Some(frame(50)));
+        assert_eq!(index.before_offset(99), Some(frame(80)));
+        assert_eq!(index.before_timestamp(990, end), Some(frame(0)));
+        // When the rest has been read, it is as if it had been in order.
+        note(&mut index, 0..30);
+        assert_eq!(index.before_timestamp(990, end), Some(frame(30)));
+        note(&mut index, 30..100);
+        for timestamp in 0..=990 {
+            let first = (timestamp as u64).div_ceil(10);
+            assert!(index.before_timestamp(timestamp, end).expect("in range").offset <= first);
+        }
+        assert_eq!(index.before_timestamp(991, end), None);
     }
 }

@@ -8,6 +8,7 @@
 //! index. `tail` is held during a write, `stage` and the others never during I/O. None is held while a
 //! codec runs; readers take only `view`, briefly, and not at every fetch.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::chunk::StagedBytes;
@@ -15,16 +16,19 @@ use super::completion::{AppendFault, Completion};
 use super::disk_tail::DiskTail;
 use super::health::{Health, Status};
 use super::identity::{LogIdentity, LogPlace};
-use super::recovery::{self, TornTail};
-use super::segment::{Segment, SegmentHeader, WriteError};
+use super::offset_index::FrameStart;
+use super::recovery::{self, Damage, Mending, Recovered, Request, SyncedTo, Verified};
+use super::segment::{Segment, WriteError};
+use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::settings::LogSettings;
 use super::stage::{Piece, Stage, TakenBack};
 use super::syncer::{SyncSource, Syncer, Unsynced};
 use super::view::View;
 use super::wakeups::Wakeups;
-use crate::config::{Durability, TopicSettings};
+use crate::config::{Durability, RecoveryPolicy, TopicSettings};
 use crate::error::{Error, Result};
 use crate::record::frame::{CrcSeed, NewRecord};
+use crate::seeded_bugs::{Bug, is_planted};
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, AtomicU64, CachePadded, Event, Mutex, MutexGuard, RwLock, Weak};
 
@@ -43,11 +47,15 @@ pub(crate) struct PartitionLog {
     health: Health,
     /// Records below this offset were deleted; a reader that is there looks again.
     pub(super) trimmed: AtomicU64,
+    /// Whether readers pass over damaged records.
+    pub(super) skips_damage: bool,
     /// `None` in memory.
-    pub(super) disk: Option<Home>,
+    place: Option<LogPlace>,
+    /// `None` in memory, and for a log that takes no records: one that is fenced, or opened read-only.
+    disk: Option<Home>,
 }
 
-/// What a log on disk has beside its stage.
+/// What a log on disk has beside its stage, to be written to.
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) place: LogPlace,
@@ -55,6 +63,15 @@ pub(super) struct Home {
     pub(super) syncer: Arc<Syncer>,
     /// Notified when fewer bytes wait to be acknowledged.
     pub(super) room: Arc<Event>,
+}
+
+/// What makes a log one on disk.
+#[derive(Debug, Default)]
+struct Disk {
+    place: Option<LogPlace>,
+    /// `None`: it takes no records.
+    tail: Option<DiskTail>,
+    skips_damage: bool,
 }
 
 /// A log on disk that can be opened.
@@ -65,11 +82,28 @@ pub(crate) struct ExaminedLog {
     examined: recovery::Examined,
 }
 
+impl ExaminedLog {
+    pub(crate) fn identity(&self) -> &LogIdentity {
+        &self.identity
+    }
+
+    /// Whether this policy cuts off what is known to have been synced.
+    pub(crate) fn is_to_be_shortened(&self, policy: RecoveryPolicy) -> bool {
+        self.examined.is_to_be_shortened(policy)
+    }
+
+    /// What was found.
+    pub(crate) fn verified(self) -> Verified {
+        self.examined.verified(&self.identity)
+    }
+}
+
 impl PartitionLog {
     /// An empty log that lives in memory and drops its oldest records beyond `limit` bytes.
     pub(crate) fn in_memory(identity: LogIdentity, settings: &TopicSettings) -> Arc<Self> {
         let limit = settings.memory_limit / u64::from(settings.partitions);
-        Self::assemble(identity, settings, Stage::in_memory(0, limit), View::new(0, 0, Vec::new()), None)
+        let view = View::new(0, 0, Vec::new());
+        Self::assemble(identity, settings, Stage::in_memory(0, limit), view, Disk::default())
     }
 
     /// Makes the first segment of a log in the directory of `place`, which must exist.
@@ -77,37 +111,68 @@ impl PartitionLog {
         let header = SegmentHeader {
             partition_id: identity.id,
             base_offset: 0,
+            first_position: SEGMENT_HEADER_BYTES,
             recovery_point: 0,
             created: place.clock.now().as_millis(),
+            previous: None,
         };
         let segment = Segment::create(place.data_dir.storage(), &place.dir, &header)?;
         segment.sync(place.data_dir.storage())
     }
 
-    /// Reads a log on disk and verifies its frames; those below `start_offset` were deleted. Changes nothing.
-    pub(crate) fn examine(identity: LogIdentity, place: LogPlace, start_offset: u64) -> Result<ExaminedLog> {
-        let examined = recovery::examine(place.data_dir.storage(), &place.dir, &identity, start_offset)?;
+    /// Looks through a log on disk. Changes nothing.
+    pub(crate) fn examine(identity: LogIdentity, place: LogPlace, request: &Request) -> Result<ExaminedLog> {
+        let examined = recovery::examine(place.data_dir.storage(), &place.dir, &identity, request)?;
         Ok(ExaminedLog { identity, place, examined })
     }
 
-    /// Opens a log that was examined: cuts off its torn tail, if it has one.
-    pub(crate) fn open(log: ExaminedLog, settings: &TopicSettings) -> Result<(Arc<Self>, Option<TornTail>)> {
+    /// Opens a log that was examined: cuts off its torn tail, if it has one, and does with damage what the policy
+    /// says. All that is shown was synced.
+    pub(crate) fn open(
+        log: ExaminedLog,
+        settings: &TopicSettings,
+        policy: RecoveryPolicy,
+    ) -> Result<(Arc<Self>, Mending)> {
         let ExaminedLog { identity, place, examined } = log;
-        let recovered = examined.mend(place.data_dir.storage(), &identity)?;
+        let now = place.clock.now().as_millis();
+        let recovered = examined.mend(place.data_dir.storage(), &place.dir, &identity, policy, now)?;
+        if let Some(damage) = recovered.found.fence() {
+            let fence = fenced(damage);
+            return Ok(Self::assemble_closed(identity, place, settings, recovered, fence));
+        }
         let Some(tail) = DiskTail::after(&recovered, identity.id) else {
             let detail = "its directory holds no segment".to_owned();
             return Err(Error::Corrupt { path: place.dir, position: 0, detail });
         };
+        let end = FrameStart { offset: recovered.end_offset, position: tail.position() };
+        let first_position = tail.active().first_frame().position;
+        let stage = Stage::on_disk(end, DISK_TAIL_BYTES, CrcSeed::new(identity.id), first_position);
         let view = View::new(recovered.start_offset, recovered.end_offset, recovered.segments);
-        let seed = CrcSeed::new(identity.id);
-        let stage = Stage::on_disk(view.end_offset(), DISK_TAIL_BYTES, seed, tail.position());
-        let log = Self::assemble(identity, settings, stage, view, Some((place, tail)));
-        if log.publishes_when_synced() {
-            // A process may have ended between the write of a record and its sync; readers are to see it only
-            // now.
-            log.sync()?;
-        }
-        Ok((log, recovered.torn_tail))
+        let disk = Disk { place: Some(place), tail: Some(tail), skips_damage: recovered.skips_damage };
+        Ok((Self::assemble(identity, settings, stage, view, disk), recovered.found))
+    }
+
+    /// Opens a log that was examined for reading only.
+    pub(crate) fn open_read_only(log: ExaminedLog, settings: &TopicSettings) -> (Arc<Self>, Mending) {
+        let ExaminedLog { identity, place, examined } = log;
+        let recovered = examined.leave(&identity);
+        let reason = Error::ReadOnly { operation: "send records" };
+        Self::assemble_closed(identity, place, settings, recovered, reason)
+    }
+
+    fn assemble_closed(
+        identity: LogIdentity,
+        place: LogPlace,
+        settings: &TopicSettings,
+        recovered: Recovered,
+        reason: Error,
+    ) -> (Arc<Self>, Mending) {
+        let view = View::new(recovered.start_offset, recovered.end_offset, recovered.segments);
+        let stage = Stage::in_memory(recovered.end_offset, DISK_TAIL_BYTES);
+        let disk = Disk { place: Some(place), tail: None, skips_damage: recovered.skips_damage };
+        let log = Self::assemble(identity, settings, stage, view, disk);
+        log.health.fence(reason);
+        (log, recovered.found)
     }
 
     fn assemble(
@@ -115,14 +180,17 @@ impl PartitionLog {
         settings: &TopicSettings,
         stage: Stage,
         view: View,
-        disk: Option<(LogPlace, DiskTail)>,
+        disk: Disk,
     ) -> Arc<Self> {
+        let Disk { place, tail, skips_damage } = disk;
         Arc::new_cyclic(|this: &Weak<Self>| Self {
-            disk: disk.map(|(place, tail)| {
+            disk: place.clone().zip(tail).map(|(place, tail)| {
                 let storage = place.data_dir.shared_storage();
                 let syncer = Arc::new(Syncer::new(this.clone(), identity.clone(), storage));
                 Home { place, tail: Mutex::new(tail), syncer, room: Arc::new(Event::new()) }
             }),
+            place,
+            skips_damage,
             identity,
             settings: LogSettings::new(settings),
             stage: CachePadded::new(Mutex::new(stage)),
@@ -144,7 +212,7 @@ impl PartitionLog {
 
     /// Where the log is kept; `None` in memory.
     pub(crate) fn dir(&self) -> Option<PathBuf> {
-        self.disk.as_ref().map(|home| home.place.dir.clone())
+        self.place.as_ref().map(|place| place.dir.clone())
     }
 
     pub(crate) fn waiters(&self) -> &Arc<Waiters> {
@@ -190,6 +258,25 @@ impl PartitionLog {
         self.disk.as_ref()
     }
 
+    /// Where it is on disk; `None` in memory.
+    pub(super) fn place(&self) -> Option<&LogPlace> {
+        self.place.as_ref()
+    }
+
+    /// How far all of it is on stable storage, if it is.
+    pub(crate) fn synced_to(&self) -> Option<SyncedTo> {
+        self.disk.as_ref()?.tail.lock().synced_to()
+    }
+
+    /// What keeps it from taking records for now or for good, if anything does.
+    pub(crate) fn fault(&self) -> Option<Error> {
+        self.health.reason()
+    }
+
+    pub(super) fn failed(&self, fault: &str) -> Error {
+        Error::PartitionFailed { partition: self.identity.topic_partition(), fault: fault.to_owned() }
+    }
+
     pub(super) fn stage(&self) -> &Mutex<Stage> {
         &self.stage
     }
@@ -216,15 +303,23 @@ impl PartitionLog {
 
     /// Writes everything staged so far to the file. After an error nothing is staged.
     pub(super) fn write_all(&self, home: &Home, tail: &mut DiskTail, wakeups: &mut Wakeups) -> Result<()> {
+        if tail.broken().is_some() {
+            // It waits for what is being written again.
+            return Ok(());
+        }
         let end_offset = self.stage.lock().next_offset();
-        while tail.end_offset() < end_offset {
+        loop {
             let (piece, leave_to_sync) = {
                 let mut stage = self.stage.lock();
                 let Some(piece) = stage.unwritten() else { break };
                 // Readers see records in order: not before those that were sent when more was promised.
-                (piece, self.publishes_when_synced() || !stage.is_written_published())
+                let is_promised = self.publishes_when_synced() && piece.has_records;
+                (piece, is_promised || !stage.is_written_published())
             };
             self.write_piece(home, tail, &piece, leave_to_sync, wakeups)?;
+            if tail.end_offset() >= end_offset {
+                break;
+            }
         }
         Ok(())
     }
@@ -243,7 +338,10 @@ impl PartitionLog {
             let (error, left) = match error {
                 WriteError::Undone(error) => (error, None),
                 WriteError::NotUndone(fault) => {
-                    (self.health.fail(fault.clone(), &self.identity), Some(fault))
+                    tail.break_off(fault.clone());
+                    self.health.suspend(self.failed(&fault));
+                    self.try_again_later(home);
+                    (self.failed(&fault), Some(fault))
                 }
             };
             return Err(self.take_back(home, tail, error, left, wakeups));
@@ -256,8 +354,17 @@ impl PartitionLog {
             return Ok(());
         }
         self.publish(home, stage, &piece.bytes, wakeups);
+        if piece.has_records {
+            wakeups.note_records(&self.waiters);
+        }
         wakeups.decide(&waiting, &Ok(()));
         Ok(())
+    }
+
+    /// Has the flusher write again what may be lost, when the next sync would be due.
+    fn try_again_later(&self, home: &Home) {
+        // If nobody listens, the broker is being closed: that tries once more.
+        let _is_asked = home.place.flush.sync_within(self.settings.sync_interval(), &home.syncer);
     }
 
     /// Shows readers what is staged up to the end of `bytes`.
@@ -272,7 +379,6 @@ impl PartitionLog {
             wakeups.note_room(&home.room);
         }
         stage.publish(bytes, &self.view);
-        wakeups.note_records(&self.waiters);
     }
 
     fn write_to_file(&self, home: &Home, tail: &mut DiskTail, piece: &Piece) -> Result<(), WriteError> {
@@ -294,7 +400,7 @@ impl PartitionLog {
         left: Option<String>,
         wakeups: &mut Wakeups,
     ) -> Error {
-        let TakenBack { attempted, untouched } = self.stage.lock().drop_unwritten(tail.position());
+        let TakenBack { attempted, untouched } = self.drop_unwritten(tail);
         let not_appended = AppendFault::NotAppended(Arc::new(error.duplicate()));
         wakeups.decide(&attempted, &Err(left.map_or_else(|| not_appended.clone(), AppendFault::Unknown)));
         wakeups.decide(&untouched, &Err(not_appended));
@@ -303,6 +409,10 @@ impl PartitionLog {
         }
         wakeups.note_room(&home.room);
         error
+    }
+
+    fn drop_unwritten(&self, tail: &DiskTail) -> TakenBack {
+        self.stage.lock().drop_unwritten(tail.active().first_frame().position, tail.position())
     }
 
     /// Asks the flusher to write what is staged, once until it does.
@@ -336,8 +446,8 @@ impl PartitionLog {
     /// Ends appends and fetches, for good, and makes everything durable.
     pub(crate) fn close(&self) -> Result<()> {
         self.end(Status::Closed);
-        self.flush()?;
-        self.health.check_not_failed(&self.identity)
+        // One that is fenced has nothing that could be lost by now.
+        self.flush()
     }
 
     /// Ends appends and fetches: the topic is gone.
@@ -346,7 +456,7 @@ impl PartitionLog {
         if let Some(home) = &self.disk {
             let mut wakeups = Wakeups::default();
             let mut tail = home.tail.lock();
-            let TakenBack { attempted, untouched } = self.stage.lock().drop_unwritten(tail.position());
+            let TakenBack { attempted, untouched } = self.drop_unwritten(&tail);
             let error = Error::TopicDeleted { topic: self.identity.topic.to_string() };
             let deleted = Err(AppendFault::NotAppended(Arc::new(error)));
             for waiting in [tail.give_up_waiting(), attempted, untouched] {
@@ -393,14 +503,70 @@ impl SyncSource for PartitionLog {
     }
 
     fn take_unsynced(&self) -> Option<Unsynced> {
-        self.disk.as_ref()?.tail.lock().take_unsynced()
+        let unsynced = self.disk.as_ref()?.tail.lock().take_unsynced()?;
+        if is_planted(Bug::MarkBeforeSync) {
+            self.stage.lock().note_synced(unsynced.end_offset, &self.view);
+            self.write_mark();
+        }
+        Some(unsynced)
     }
 
     fn synced(&self, done: &Unsynced, wakeups: &mut Wakeups) {
         let Some(home) = &self.disk else { return };
-        home.tail.lock().synced(done);
+        let synced = home.tail.lock().synced(done);
+        let mut stage = self.stage.lock();
+        stage.note_synced(synced, &self.view);
         if let Some(end) = &done.unpublished {
-            self.publish(home, self.stage.lock(), end, wakeups);
+            self.publish(home, stage, end, wakeups);
+            wakeups.note_records(&self.waiters);
+        }
+    }
+
+    fn write_mark(&self) {
+        let Some(home) = &self.disk else { return };
+        let mut wakeups = Wakeups::default();
+        let mut tail = home.tail.lock();
+        if tail.broken().is_none() && self.stage.lock().push_mark() {
+            // One that cannot be written is written later. Whoever waits for something else is told.
+            drop(self.write_all(home, &mut tail, &mut wakeups));
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.disk.as_ref().is_some_and(|home| home.tail.lock().broken().is_some())
+    }
+
+    fn write_again(&self, fault: &str, unsynced: Option<&Unsynced>, wakeups: &mut Wakeups) -> Result<()> {
+        let Some(home) = &self.disk else { return Ok(()) };
+        let mut tail = home.tail.lock();
+        tail.break_off(fault.to_owned());
+        tail.restore_unpublished(unsynced.and_then(|unsynced| unsynced.unpublished.clone()));
+        let rewrite = || self.rewrite(&home.place, &mut tail);
+        let rewritten = catch_unwind(AssertUnwindSafe(rewrite));
+        match rewritten.unwrap_or_else(|_| Err(self.failed("the storage panicked"))) {
+            Ok(()) => {
+                self.health.resume();
+                let (unpublished, waiting) = tail.take_waiting();
+                let mut stage = self.stage.lock();
+                stage.note_synced(tail.end_offset(), &self.view);
+                if let Some(end) = &unpublished {
+                    self.publish(home, stage, end, wakeups);
+                    wakeups.note_records(&self.waiters);
+                }
+                wakeups.decide(&waiting, &Ok(()));
+                Ok(())
+            }
+            Err(error) => {
+                let is_full = matches!(error, Error::StorageFull { .. });
+                let error = if is_full { error } else { self.failed(&format!("{fault}; {error}")) };
+                self.health.suspend(error.duplicate());
+                let unknown = AppendFault::Unknown(format!("{fault}; {error}"));
+                wakeups.decide(&tail.give_up_waiting(), &Err(unknown));
+                // What somebody had begun to write ended in a panic.
+                let error = self.take_back(home, &tail, error, Some(fault.to_owned()), wakeups);
+                self.try_again_later(home);
+                Err(error)
+            }
         }
     }
 
@@ -411,14 +577,16 @@ impl SyncSource for PartitionLog {
         // Wakers are others' code: no lock is held.
         waiting.iter().for_each(|completion| completion.rouse());
     }
+}
 
-    fn fail(&self, fault: String, wakeups: &mut Wakeups) {
-        let Some(home) = &self.disk else { return };
-        let mut tail = home.tail.lock();
-        let error = self.health.fail(fault.clone(), &self.identity);
-        wakeups.decide(&tail.give_up_waiting(), &Err(AppendFault::Unknown(fault.clone())));
-        // What somebody had begun to write ended in a panic.
-        drop(self.take_back(home, &tail, error, Some(fault), wakeups));
+/// Why a log that is damaged takes no records.
+fn fenced(damage: &Damage) -> Error {
+    Error::PartitionFenced {
+        partition: damage.partition.clone(),
+        path: damage.path.clone(),
+        position: damage.position,
+        first_offset: damage.first_offset,
+        detail: damage.detail.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::chunk::Chunk;
 use super::file_reads::{Files, Reading};
 use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
-use super::segment::{Block, Segment};
+use super::segment::{Fetched, Hole, OPEN_END, Segment};
 use super::view::{Location, Pieces};
 use crate::error::{Error, Result};
 use crate::record::frame::{Frame, Frames};
@@ -39,14 +39,6 @@ enum Place {
         /// The read from `next` on, if it was left to another thread.
         reading: Option<Reading>,
     },
-}
-
-/// What reading from a segment has brought.
-enum Read {
-    Block(Block),
-    /// Nothing is left to be read from its file.
-    End,
-    UnderWay,
 }
 
 impl Cursor {
@@ -207,17 +199,22 @@ impl PartitionLog {
                 }
                 Place::Segment { segment, next, reading } => {
                     match self.read(segment, *next, reading, files)? {
-                        Read::Block(block) => {
+                        Some(Fetched::Block(block)) => {
                             *next = block.next;
                             run_from(block.chunk, cursor.offset)
                         }
-                        Read::UnderWay => return Ok(None),
-                        Read::End => {
+                        None => return Ok(None),
+                        Some(Fetched::Damaged(hole)) => {
+                            let segment = Arc::clone(segment);
+                            self.pass_over(cursor, &segment, &hole)?;
+                            continue;
+                        }
+                        Some(Fetched::End) => {
                             let location =
                                 self.view().read().after_segment(segment, next.position, cursor.offset);
                             let reread =
                                 matches!(&location, Location::Segment(next) if Arc::ptr_eq(next, segment));
-                            if !reread && !self.place(cursor, location)? {
+                            if !reread && !self.go_to(cursor, location)? {
                                 return Ok(None);
                             }
                             continue;
@@ -226,7 +223,7 @@ impl PartitionLog {
                 }
                 Place::Unknown => {
                     let location = self.view().read().locate(cursor.offset);
-                    if !self.place(cursor, location)? {
+                    if !self.go_to(cursor, location)? {
                         return Ok(None);
                     }
                     continue;
@@ -246,29 +243,85 @@ impl PartitionLog {
         start: FrameStart,
         reading: &mut Option<Reading>,
         files: &Files,
-    ) -> Result<Read> {
+    ) -> Result<Option<Fetched>> {
         let end = segment.readable();
-        let found = match (reading.as_ref().and_then(Reading::outcome), files, self.home()) {
+        match (reading.as_ref().and_then(Reading::outcome), files, self.place()) {
             (Some(outcome), ..) => {
                 *reading = None;
-                outcome?
+                outcome.map(Some)
             }
-            (None, Files::Elsewhere(signal), Some(home)) if start.position < end => {
+            (None, Files::Elsewhere(signal), Some(place)) if start.position < end => {
                 if reading.is_none() {
-                    *reading = Some(home.place.reads.begin(segment, start, end, signal)?);
+                    *reading = Some(place.reads.begin(segment, start, end, signal)?);
                 }
-                return Ok(Read::UnderWay);
+                Ok(None)
             }
             _ => {
                 *reading = None;
-                segment.read(start, end)?
+                segment.read(start, end).map(Some)
             }
+        }
+    }
+
+    /// Leads the cursor over damaged bytes, if no record is lost with them or the log is to pass over damage;
+    /// otherwise an error says what is lost.
+    #[cold]
+    fn pass_over(&self, cursor: &mut Cursor, segment: &Arc<Segment>, hole: &Hole) -> Result<()> {
+        let behind = Some(segment.end_offset()).filter(|&end| end != OPEN_END);
+        let next_offset = hole.next.map(|next| next.offset).or(behind);
+        match next_offset {
+            Some(next) if self.skips_damage || next <= cursor.offset => {
+                cursor.offset = cursor.offset.max(next);
+                cursor.place = match hole.next {
+                    Some(next) => {
+                        Place::Segment { segment: Arc::clone(segment), next, reading: None }
+                    }
+                    None => Place::Unknown,
+                };
+                Ok(())
+            }
+            _ => Err(self.damaged(segment, hole.start, next_offset, &hole.detail)),
+        }
+    }
+
+    #[cold]
+    fn damaged(
+        &self,
+        segment: &Segment,
+        start: FrameStart,
+        next_offset: Option<u64>,
+        detail: &str,
+    ) -> Error {
+        Error::RecordsDamaged {
+            partition: self.identity().topic_partition(),
+            path: segment.path().to_path_buf(),
+            position: start.position,
+            first_offset: start.offset,
+            next_offset,
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// The piece that comes next begins behind the cursor: what belongs between them is missing.
+    #[cold]
+    fn pass_over_gap(&self, cursor: &mut Cursor, base_offset: u64) -> Result<()> {
+        if self.skips_damage {
+            cursor.seek(base_offset);
+            return Ok(());
+        }
+        let view = self.view().read();
+        let Some(before) = view.segment_of(cursor.offset).or_else(|| view.first_segment()) else {
+            return Ok(());
         };
-        Ok(found.map_or(Read::End, Read::Block))
+        let start = FrameStart { offset: cursor.offset, position: before.readable() };
+        Err(self.damaged(before, start, Some(base_offset), "the records behind it are missing"))
     }
 
     /// Puts the cursor where its offset is; whether there is such a place yet.
-    fn place(&self, cursor: &mut Cursor, location: Location) -> Result<bool> {
+    fn go_to(&self, cursor: &mut Cursor, location: Location) -> Result<bool> {
+        if let Some(base_offset) = location.base_offset().filter(|&base| base > cursor.offset) {
+            return self.pass_over_gap(cursor, base_offset).map(|()| true);
+        }
         cursor.place = match location {
             Location::Chunk(chunk) => {
                 let position = position_in_chunk(&chunk, cursor.offset);
@@ -281,6 +334,7 @@ impl PartitionLog {
             }
             Location::End => {
                 cursor.place = Place::Unknown;
+                self.check_at_end(cursor.offset)?;
                 return Ok(false);
             }
             Location::OutOfRange { earliest, latest } => {
@@ -296,6 +350,18 @@ impl PartitionLog {
         Ok(true)
     }
 
+    /// Whether nothing is missing between `offset` and the end of the log.
+    fn check_at_end(&self, offset: u64) -> Result<()> {
+        let view = self.view().read();
+        match view.last_segment() {
+            Some(last) if offset < view.end_offset() => {
+                let start = FrameStart { offset, position: last.readable() };
+                Err(self.damaged(last, start, None, "the records behind it are missing"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The offset of the first record with a timestamp of `timestamp` or more; the end if there is none.
     pub(crate) fn offset_since(&self, timestamp: i64) -> Result<u64> {
         // The end is read first: what is appended meanwhile comes after it.
@@ -309,18 +375,37 @@ impl PartitionLog {
         self.check_readable()?;
         let Pieces { start_offset, segments, chunks } = self.view().read().pieces();
         for (segment, end) in segments {
-            let start = segment.index().read().before_timestamp(timestamp);
-            if let Some(mut start) = start {
-                while let Some(block) = segment.read(start, end)? {
-                    if let Some(found) = first_since(&block.chunk, timestamp, start_offset) {
-                        return Ok(Some(found));
-                    }
-                    start = block.next;
-                }
+            let start = segment.index().read().before_timestamp(timestamp, end);
+            if let Some(start) = start
+                && let Some(found) = find_in_segment(&segment, start, end, timestamp, start_offset)?
+            {
+                return Ok(Some(found));
             }
         }
         let late_enough = chunks.iter().filter(|chunk| chunk.max_timestamp() >= timestamp);
         Ok(late_enough.filter_map(|chunk| first_since(chunk, timestamp, start_offset)).next())
+    }
+}
+
+/// The first record of that time or later in a segment, from `start` on. What is damaged is left out.
+fn find_in_segment(
+    segment: &Segment,
+    mut start: FrameStart,
+    end: u64,
+    timestamp: i64,
+    start_offset: u64,
+) -> Result<Option<(u64, i64)>> {
+    loop {
+        match segment.read(start, end)? {
+            Fetched::Block(block) => {
+                if let Some(found) = first_since(&block.chunk, timestamp, start_offset) {
+                    return Ok(Some(found));
+                }
+                start = block.next;
+            }
+            Fetched::Damaged(Hole { next: Some(next), .. }) => start = next,
+            Fetched::Damaged(_) | Fetched::End => return Ok(None),
+        }
     }
 }
 

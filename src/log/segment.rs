@@ -1,129 +1,69 @@
-//! A segment: one file with consecutive frames of one partition. It begins with a header, which says whose it
-//! is; the frames follow.
-//!
-//! ```text
-//!        0                               8
-//!   0    | magic "OTTLALOG"              | version       | header bytes  |
-//!  16    | partition id                  | base offset                   |
-//!  32    | recovery point                | creation time                 |
-//!  48    | reserved, zero                | reserved      | crc           |
-//! ```
-//!
-//! | at | field | type | meaning |
-//! |---|---|---|---|
-//! | 0 | magic | 8 bytes | `OTTLALOG` |
-//! | 8 | version | u16, then 2 zero bytes | 1 |
-//! | 12 | header bytes | u32 | 64; where the first frame begins |
-//! | 16 | partition id | u64 | random; seeds the CRCs of the frames |
-//! | 24 | base offset | u64 | offset of the first frame; also the file's name, in 20 digits |
-//! | 32 | recovery point | u64 | first offset not known to be on stable storage when the file was made |
-//! | 40 | creation time | i64 | milliseconds since the Unix epoch |
-//! | 60 | crc | u32 | CRC-32 of bytes 0 to 59 |
+//! A segment: one file with consecutive frames of one partition, behind a header that says whose it is. It is
+//! written to at its end, by the holder of the partition's lock, until the next segment begins; and read by
+//! anybody, who verifies what is read.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::chunk::{Chunk, Memory};
 use super::offset_index::{FrameStart, OffsetIndex};
+use super::scan::{Source, salvage};
+use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_file_name};
 use crate::error::{Error, Result};
 use crate::record::frame::{BadFrame, CrcSeed, Frame};
+use crate::seeded_bugs::{Bug, is_planted};
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, RwLock, TrackedArc};
-
-pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
-const MAGIC: [u8; 8] = *b"OTTLALOG";
-const VERSION: u16 = 1;
-const EXTENSION: &str = ".log";
 
 /// How much one read from a file brings in, unless a frame is larger.
 const READ_BYTES: u64 = 256 * 1024;
 
-/// What a segment's header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SegmentHeader {
-    pub(crate) partition_id: u64,
-    pub(crate) base_offset: u64,
-    pub(crate) recovery_point: u64,
-    pub(crate) created: i64,
-}
-
-/// Why bytes are not the header of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadHeader {
-    /// Not our file, or damaged.
-    Damaged,
-    /// Written by a later version.
-    Unsupported { version: u16 },
-}
-
-impl SegmentHeader {
-    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-        bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[12..16].copy_from_slice(&(SEGMENT_HEADER_BYTES as u32).to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.partition_id.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.base_offset.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.recovery_point.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.created.to_le_bytes());
-        let crc = crc32fast::hash(&bytes[..60]);
-        bytes[60..].copy_from_slice(&crc.to_le_bytes());
-        bytes
-    }
-
-    pub(crate) fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES as usize]) -> Result<Self, BadHeader> {
-        if bytes[..8] != MAGIC {
-            return Err(BadHeader::Damaged);
-        }
-        // A later version may have its CRC elsewhere, so the version is looked at first.
-        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if version > VERSION {
-            return Err(BadHeader::Unsupported { version });
-        }
-        if crc32fast::hash(&bytes[..60]).to_le_bytes() != bytes[60..] || version != VERSION {
-            return Err(BadHeader::Damaged);
-        }
-        let field = |at: usize| {
-            let mut field = [0; 8];
-            field.copy_from_slice(&bytes[at..at + 8]);
-            field
-        };
-        Ok(Self {
-            partition_id: u64::from_le_bytes(field(16)),
-            base_offset: u64::from_le_bytes(field(24)),
-            recovery_point: u64::from_le_bytes(field(32)),
-            created: i64::from_le_bytes(field(40)),
-        })
-    }
-
-    /// The highest version that [`SegmentHeader::decode`] reads.
-    pub(crate) const SUPPORTED_VERSION: u16 = VERSION;
-}
-
-/// The name of the segment file that begins with `base_offset`.
-pub(crate) fn segment_file_name(base_offset: u64) -> String {
-    format!("{base_offset:020}{EXTENSION}")
-}
-
-/// The base offset in the name of a segment file; `None` for any other file.
-pub(crate) fn base_offset_of(file_name: &str) -> Option<u64> {
-    let digits = file_name.strip_suffix(EXTENSION)?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
-}
+/// The end offset of a segment that still grows.
+pub(super) const OPEN_END: u64 = u64::MAX;
 
 /// A segment that can be read; the active one also grows, through the partition's lock holder.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    base_offset: u64,
+    first: FrameStart,
+    previous: Option<u64>,
     path: PathBuf,
     file: Box<dyn StorageFile>,
     crc_seed: CrcSeed,
     /// Where the bytes end that may be read from the file. What follows, if anything, is in chunks; the
     /// mark moves when such a chunk leaves the view.
     readable: AtomicU64,
-    /// Added to by the holder of the partition's lock, read by anybody who seeks.
+    /// Where the next segment begins: what the file holds from there on does not count.
+    end_offset: AtomicU64,
+    /// Added to by the holder of the partition's lock and by readers, read by anybody who seeks.
     index: RwLock<OffsetIndex>,
+    /// Bytes that are damaged, as far as it is known.
+    holes: RwLock<Vec<Hole>>,
     /// Whether the file's name is known to survive a power loss.
     name_synced: AtomicBool,
+}
+
+/// Bytes of a segment that are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) start: FrameStart,
+    /// The next good frame of the same segment.
+    pub(crate) next: Option<FrameStart>,
+    pub(crate) detail: String,
+}
+
+/// What a segment consists of when it is opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: Box<dyn StorageFile>,
+    pub(super) path: PathBuf,
+    pub(super) partition_id: u64,
+    pub(super) first: FrameStart,
+    pub(super) previous: Option<u64>,
+    /// Where the frames end in the file.
+    pub(super) end: u64,
+    pub(super) end_offset: u64,
+    pub(super) index: OffsetIndex,
+    pub(super) holes: Vec<Hole>,
 }
 
 impl Segment {
@@ -131,44 +71,58 @@ impl Segment {
     /// that failed, and is emptied.
     pub(crate) fn create(storage: &dyn Storage, dir: &Path, header: &SegmentHeader) -> Result<Self> {
         let path = dir.join(segment_file_name(header.base_offset));
-        let file = storage.open(&path, OpenMode::CreateOrEmpty).map_err(Error::io("create", &path))?;
-        write_all_at(file.as_ref(), &header.encode(), 0).map_err(Error::io("write", &path))?;
-        let index = OffsetIndex::default();
-        Ok(Self::new(header, path, file, SEGMENT_HEADER_BYTES, index))
+        let file = create_file(storage, &path, header)?;
+        Ok(Self::empty(header, path, file))
     }
 
     /// Removes the file of a segment, if it is there.
     pub(crate) fn remove(storage: &dyn Storage, dir: &Path, base_offset: u64) -> Result<()> {
         let path = dir.join(segment_file_name(base_offset));
         match storage.remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", &path)(error))
-            }
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),
             _ => Ok(()),
         }
     }
 
-    /// A segment whose file holds valid frames up to `end`.
-    pub(crate) fn new(
-        header: &SegmentHeader,
-        path: PathBuf,
-        file: Box<dyn StorageFile>,
-        end: u64,
-        index: OffsetIndex,
-    ) -> Self {
-        Self {
-            base_offset: header.base_offset,
-            path,
+    /// A segment whose frames are still to come.
+    pub(super) fn empty(header: &SegmentHeader, path: PathBuf, file: Box<dyn StorageFile>) -> Self {
+        let first = FrameStart { offset: header.base_offset, position: header.first_position };
+        Self::new(Opened {
             file,
-            crc_seed: CrcSeed::new(header.partition_id),
-            readable: AtomicU64::new(end),
-            index: RwLock::new(index),
+            path,
+            partition_id: header.partition_id,
+            first,
+            previous: header.previous,
+            end: header.first_position,
+            end_offset: OPEN_END,
+            index: OffsetIndex::new(first),
+            holes: Vec::new(),
+        })
+    }
+
+    /// A segment that was found.
+    pub(super) fn new(opened: Opened) -> Self {
+        Self {
+            first: opened.first,
+            previous: opened.previous,
+            path: opened.path,
+            file: opened.file,
+            crc_seed: CrcSeed::new(opened.partition_id),
+            readable: AtomicU64::new(opened.end),
+            end_offset: AtomicU64::new(opened.end_offset),
+            index: RwLock::new(opened.index),
+            holes: RwLock::new(opened.holes),
             name_synced: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn base_offset(&self) -> u64 {
-        self.base_offset
+        self.first.offset
+    }
+
+    /// The base offset of the segment before it, as its header says.
+    pub(super) fn previous(&self) -> Option<u64> {
+        self.previous
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -177,7 +131,7 @@ impl Segment {
 
     /// Where its first frame begins, or will.
     pub(crate) fn first_frame(&self) -> FrameStart {
-        FrameStart { offset: self.base_offset, position: SEGMENT_HEADER_BYTES }
+        self.first
     }
 
     pub(crate) fn readable(&self) -> u64 {
@@ -187,6 +141,21 @@ impl Segment {
     /// From now on, bytes up to `end` are read from the file.
     pub(crate) fn set_readable(&self, end: u64) {
         self.readable.store(end, Ordering::Release);
+    }
+
+    /// Where the next segment begins; [`OPEN_END`] if there is none.
+    pub(super) fn end_offset(&self) -> u64 {
+        self.end_offset.load(Ordering::Acquire)
+    }
+
+    /// The next segment begins with `offset`.
+    pub(super) fn end_at(&self, offset: u64) {
+        self.end_offset.store(offset, Ordering::Release);
+    }
+
+    /// The file's name is synced otherwise.
+    pub(super) fn note_name_synced(&self) {
+        self.name_synced.store(true, Ordering::Release);
     }
 
     pub(crate) fn index(&self) -> &RwLock<OffsetIndex> {
@@ -206,59 +175,114 @@ impl Segment {
 
     /// Makes the file's content and its name survive a power loss.
     pub(crate) fn sync(&self, storage: &dyn Storage) -> Result<()> {
-        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        let synced = self.file.sync_data();
+        let synced = if is_planted(Bug::FailedSyncRetried) { synced.or_else(|_| self.file.sync_data()) } else { synced };
+        synced.map_err(Error::io("sync", &self.path))?;
         if !self.name_synced.load(Ordering::Acquire) {
             let dir = self.path.parent().unwrap_or(Path::new("."));
-            storage.sync_dir(dir).map_err(Error::io("sync directory", dir))?;
+            if !is_planted(Bug::NoDirSyncAfterCreate) {
+                storage.sync_dir(dir).map_err(Error::io("sync directory", dir))?;
+            }
             self.name_synced.store(true, Ordering::Release);
         }
         Ok(())
     }
 
     /// Reads whole frames from `start` on, as many as one read brings in, and verifies each: its bytes, and
-    /// that it is the record that belongs there. `None` at `end`, which must be readable.
-    pub(crate) fn read(&self, start: FrameStart, end: u64) -> Result<Option<Block>> {
+    /// that it is the record that belongs there. The bytes up to `end` must be readable.
+    pub(crate) fn read(&self, start: FrameStart, end: u64) -> Result<Fetched> {
         let position = start.position;
         let available = end.saturating_sub(position);
+        if start.offset >= self.end_offset() {
+            return Ok(Fetched::End);
+        }
         let mut wanted = available.min(READ_BYTES);
         while wanted > 0 {
             let mut memory = Memory::zeroed(wanted as usize);
             let bytes = memory.bytes_mut(wanted as usize);
-            read_exact_at(self.file.as_ref(), bytes, position).map_err(Error::io("read", &self.path))?;
-            match self.verify(bytes, start)? {
-                Verified::Frames(found) => return Ok(Some(found.into_block(memory, position))),
+            match read_exact_at(self.file.as_ref(), bytes, position) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return self.damaged(start, end, "the file is shorter than it was".to_owned());
+                }
+                outcome => outcome.map_err(Error::io("read", &self.path))?,
+            }
+            match self.verify(bytes, start) {
+                Verified::Frames(found) if found.bytes == 0 => return Ok(Fetched::End),
+                Verified::Frames(found) => return Ok(Fetched::Block(self.block(found, memory, start))),
                 Verified::NeedsMore(needed) if needed <= available => wanted = needed,
                 Verified::NeedsMore(needed) => {
-                    let detail = format!("a frame of {needed} bytes goes beyond the end of the log");
-                    return Err(self.corrupt(position, detail));
+                    let detail = format!("a record of {needed} bytes goes beyond the end of the log");
+                    return self.damaged(start, end, detail);
                 }
+                Verified::Bad(detail) => return self.damaged(start, end, detail),
             }
         }
-        Ok(None)
+        Ok(Fetched::End)
     }
 
-    /// The good frames at the front of `bytes`. What follows them, cut off or damaged, is where the next
-    /// read begins; at the very front it is an error.
-    fn verify(&self, bytes: &[u8], start: FrameStart) -> Result<Verified> {
-        let mut found = FoundFrames { bytes: 0, records: 0, first_offset: start.offset };
-        while found.bytes < bytes.len() {
+    /// The good frames at the front of `bytes`, up to the end of the segment. What follows them, cut off or
+    /// damaged, is where the next read begins.
+    fn verify(&self, bytes: &[u8], start: FrameStart) -> Verified {
+        let mut found = FoundFrames { bytes: 0, next: start.offset, max_timestamp: i64::MIN };
+        let end_offset = self.end_offset();
+        while found.bytes < bytes.len() && found.next < end_offset {
             match Frame::verified(&bytes[found.bytes..], self.crc_seed) {
-                Ok(frame) if !frame.is_record() || frame.offset() == found.next_offset() => found.add(frame),
+                Ok(frame) if !frame.is_record() || frame.offset() == found.next => found.add(frame),
+                Ok(frame) if found.bytes == 0 && is_planted(Bug::IndexTrusted) => found.add(frame),
                 _ if found.bytes > 0 => break,
                 Ok(frame) => {
-                    let detail = format!("offset {} is there, not {}", frame.offset(), start.offset);
-                    return Err(self.corrupt(start.position, detail));
+                    return Verified::Bad(format!("the record of offset {} is there", frame.offset()));
                 }
-                Err(BadFrame::Incomplete { needed }) => return Ok(Verified::NeedsMore(needed as u64)),
-                Err(bad) => return Err(self.corrupt(start.position, bad.to_string())),
+                Err(BadFrame::Incomplete { needed }) => return Verified::NeedsMore(needed as u64),
+                Err(bad) => return Verified::Bad(bad.to_string()),
             }
         }
-        Ok(Verified::Frames(found))
+        Verified::Frames(found)
     }
 
-    fn corrupt(&self, position: u64, detail: String) -> Error {
-        Error::Corrupt { path: self.path.clone(), position, detail }
+    fn block(&self, found: FoundFrames, memory: Memory, start: FrameStart) -> Block {
+        let next = FrameStart { offset: found.next, position: start.position + found.bytes as u64 };
+        self.index.write().note(start, next, found.max_timestamp);
+        let chunk = Chunk::complete(memory, start.offset, next.offset - start.offset, found.bytes);
+        Block { chunk, next }
     }
+
+    /// There is no good frame at `start`: looks for the next one.
+    #[cold]
+    fn damaged(&self, start: FrameStart, end: u64, detail: String) -> Result<Fetched> {
+        let known = self.holes.read().iter().find(|hole| hole.start == start).cloned();
+        if let Some(hole) = known {
+            return Ok(Fetched::Damaged(hole));
+        }
+        // The file may be shorter than what was written to it.
+        let len = self.file.len().map_err(Error::io("measure", &self.path))?.min(end);
+        let source = Source {
+            file: self.file.as_ref(),
+            path: &self.path,
+            seed: self.crc_seed,
+            len,
+            end_offset: self.end_offset(),
+        };
+        let next = salvage(&source, start)?.runs.first().map(|run| run.start);
+        let hole = Hole { start, next, detail };
+        self.holes.write().push(hole.clone());
+        if let Some(next) = next {
+            self.index.write().note(next, next, i64::MIN);
+        }
+        Ok(Fetched::Damaged(hole))
+    }
+}
+
+/// Makes a segment's file, with nothing but its header.
+pub(super) fn create_file(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &SegmentHeader,
+) -> Result<Box<dyn StorageFile>> {
+    debug_assert!(header.first_position >= SEGMENT_HEADER_BYTES);
+    let file = storage.open(path, OpenMode::CreateOrEmpty).map_err(Error::io("create", path))?;
+    write_all_at(file.as_ref(), &header.encode(), 0).map_err(Error::io("write", path))?;
+    Ok(file)
 }
 
 /// How a change to a log's files failed.
@@ -268,6 +292,16 @@ pub(crate) enum WriteError {
     Undone(Error),
     /// Something was left that is none of the log, and which would lie across it if it went on.
     NotUndone(String),
+}
+
+/// What a read brought.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    Block(Block),
+    /// Nothing is left to be read from the file.
+    End,
+    /// There is no good frame where one should begin.
+    Damaged(Hole),
 }
 
 /// Frames that one read brought in.
@@ -282,68 +316,24 @@ enum Verified {
     Frames(FoundFrames),
     /// The first frame takes this many bytes.
     NeedsMore(u64),
+    Bad(String),
 }
 
 /// Good frames of consecutive offsets.
 #[derive(Debug)]
 struct FoundFrames {
     bytes: usize,
-    records: u64,
-    first_offset: u64,
+    /// The offset behind them.
+    next: u64,
+    max_timestamp: i64,
 }
 
 impl FoundFrames {
-    fn next_offset(&self) -> u64 {
-        self.first_offset + self.records
-    }
-
     fn add(&mut self, frame: Frame<'_>) {
         self.bytes += frame.len();
-        self.records += u64::from(frame.is_record());
-    }
-
-    fn into_block(self, memory: Memory, position: u64) -> Block {
-        let next = FrameStart { offset: self.next_offset(), position: position + self.bytes as u64 };
-        let chunk = Chunk::complete(memory, self.first_offset, self.records, self.bytes);
-        Block { chunk, next }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEADER: SegmentHeader = SegmentHeader {
-        partition_id: 7,
-        base_offset: 1_000,
-        recovery_point: 900,
-        created: 1_593_093_960_000,
-    };
-
-    #[test]
-    fn the_header_comes_back_and_every_flipped_bit_is_noticed() {
-        let bytes = HEADER.encode();
-        assert_eq!(SegmentHeader::decode(&bytes), Ok(HEADER));
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes;
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(SegmentHeader::decode(&flipped).is_err(), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn a_later_version_is_told_from_damage() {
-        let mut bytes = HEADER.encode();
-        bytes[8] = 2;
-        assert_eq!(SegmentHeader::decode(&bytes), Err(BadHeader::Unsupported { version: 2 }));
-    }
-
-    #[test]
-    fn file_names_carry_the_base_offset_in_twenty_digits() {
-        assert_eq!(segment_file_name(1_000), "00000000000000001000.log");
-        assert_eq!(base_offset_of("00000000000000001000.log"), Some(1_000));
-        for other in ["1000.log", "00000000000000001000.index", "0000000000000000100x.log", "catalog"] {
-            assert_eq!(base_offset_of(other), None, "{other}");
+        if frame.is_record() {
+            self.next += 1;
+            self.max_timestamp = self.max_timestamp.max(frame.timestamp());
         }
     }
 }

@@ -7,15 +7,23 @@ use std::time::Duration;
 use super::chunk::{Chunk, ChunkWriter, Mark, StagedBytes};
 use super::chunk_supply::ChunkSupply;
 use super::completion::{Completion, Promise};
-use super::segment::SEGMENT_HEADER_BYTES;
+use super::offset_index::FrameStart;
+use super::segment_header::SEGMENT_HEADER_BYTES;
 use super::settings::LogSettings;
 use super::view::View;
-use crate::record::frame::{self, CrcSeed, NewRecord, Stamp};
+use crate::record::frame::{self, CrcSeed, NewRecord, SYNC_MARK_BYTES, Stamp};
 use crate::sync::{Arc, RwLock, TrackedArc};
 
 /// How much of a partition may be enqueued and not yet published: what is not in the file, or not synced,
 /// takes memory.
 pub(super) const MAX_UNPUBLISHED_BYTES: usize = 64 << 20;
+
+/// How much that is not synced is kept in memory, beyond what a log keeps anyway, to be written again if a sync
+/// fails.
+const MAX_UNSYNCED_BYTES: u64 = 64 << 20;
+
+/// A model has few frames, of one size.
+const WRITES_MARKS: bool = !cfg!(loom);
 
 /// The chunks that are not finished, and where the next batch goes.
 #[derive(Debug)]
@@ -41,6 +49,12 @@ struct Plan {
     crc_seed: CrcSeed,
     /// In the active segment, or in the one that will be.
     position: u64,
+    /// Where the first frame is in that segment.
+    first_position: u64,
+    /// All records below this offset are on stable storage.
+    synced: u64,
+    /// What the log itself says of that, in its last sync mark or the header of its last segment.
+    marked: u64,
 }
 
 #[derive(Debug)]
@@ -64,6 +78,8 @@ pub(super) struct Piece {
     pub(super) base_offset: u64,
     /// Whether a new segment begins with it.
     pub(super) starts_segment: bool,
+    /// Whether it is more than a sync mark.
+    pub(super) has_records: bool,
 }
 
 /// Those who waited for what was taken back, by whether somebody had begun to write it.
@@ -87,9 +103,11 @@ impl Stage {
         }
     }
 
-    /// In front of a file that ends at `position`.
-    pub(super) fn on_disk(next_offset: u64, limit: u64, crc_seed: CrcSeed, position: u64) -> Self {
-        Self { plan: Some(Plan { crc_seed, position }), ..Self::in_memory(next_offset, limit) }
+    /// In front of a segment whose frames begin at `first_position` and end at `end`, all of them synced.
+    pub(super) fn on_disk(end: FrameStart, limit: u64, crc_seed: CrcSeed, first_position: u64) -> Self {
+        let FrameStart { offset, position } = end;
+        let plan = Plan { crc_seed, position, first_position, synced: offset, marked: 0 };
+        Self { plan: Some(plan), ..Self::in_memory(offset, limit) }
     }
 
     /// Takes back a chunk that left the view.
@@ -120,12 +138,26 @@ impl Stage {
         settings: &LogSettings,
         view: &RwLock<View>,
     ) -> u64 {
-        self.make_room(bytes, settings, view);
+        let mark = self.due_mark();
+        let mut bytes = bytes + mark.map_or(0, |_| SYNC_MARK_BYTES);
+        let starts_segment = self.make_room(bytes, settings, view);
         let Some(StagedChunk { writer, .. }) = self.chunks.last_mut() else {
             unreachable!("make_room leaves a chunk to write to");
         };
         // What a panic may have left.
         writer.discard();
+        if let Some(synced) = mark
+            && let Some(plan) = &mut self.plan
+        {
+            if starts_segment {
+                // Its header says it, or more.
+                bytes -= SYNC_MARK_BYTES;
+            } else {
+                let out = writer.append(SYNC_MARK_BYTES);
+                frame::encode_sync_mark(synced, self.next_offset, plan.crc_seed, out);
+            }
+            plan.marked = synced;
+        }
         let base_offset = self.next_offset;
         let crc_seed = self.plan.as_ref().map(|plan| plan.crc_seed);
         let mut max_timestamp = i64::MIN;
@@ -147,16 +179,70 @@ impl Stage {
         base_offset
     }
 
-    /// Leaves a chunk with room for a batch of `bytes`.
+    /// What a sync mark has to say before the next batch; `None` if the log says it already.
     #[inline]
-    fn make_room(&mut self, bytes: usize, settings: &LogSettings, view: &RwLock<View>) {
+    fn due_mark(&self) -> Option<u64> {
+        let plan = self.plan.as_ref().filter(|plan| WRITES_MARKS && plan.synced > plan.marked)?;
+        Some(plan.synced)
+    }
+
+    /// Lays a sync mark behind the batches, if one is due; whether it was.
+    pub(super) fn push_mark(&mut self) -> bool {
+        let Some(synced) = self.due_mark() else { return false };
+        let (Some(plan), Some(StagedChunk { writer, .. })) = (&mut self.plan, self.chunks.last_mut()) else {
+            return false;
+        };
+        // A chunk has records: by their offsets it is known which segment it belongs to. Where there is no room,
+        // the mark comes with the next batch.
+        if writer.remaining() < SYNC_MARK_BYTES || writer.staged().offsets == 0 {
+            return false;
+        }
+        writer.discard();
+        let out = writer.append(SYNC_MARK_BYTES);
+        frame::encode_sync_mark(synced, self.next_offset, plan.crc_seed, out);
+        writer.stage(0, i64::MIN);
+        plan.marked = synced;
+        plan.position += SYNC_MARK_BYTES as u64;
+        self.unpublished_bytes += SYNC_MARK_BYTES;
+        true
+    }
+
+    /// Takes note that all records below `synced` are on stable storage. Their memory is kept for readers only
+    /// from now on.
+    pub(super) fn note_synced(&mut self, synced: u64, view: &RwLock<View>) {
+        if let Some(plan) = &mut self.plan {
+            plan.synced = plan.synced.max(synced);
+            if self.supply.is_over_limit() {
+                release(&mut self.supply, plan.synced, &mut view.write());
+            }
+        }
+    }
+
+    /// Everything that is in the file and has not been published whole, by chunk.
+    pub(super) fn written(&self) -> impl Iterator<Item = StagedBytes> {
+        self.chunks.iter().map(|chunk| chunk.writer.staged_up_to(chunk.written))
+    }
+
+    /// The file goes on in another segment, at the same position, unless a further one is planned already.
+    pub(super) fn moved(&mut self, first_position: u64) {
+        let is_behind = |chunk: &StagedChunk| chunk.starts_segment && chunk.written == Mark::START;
+        if !self.chunks.iter().any(is_behind)
+            && let Some(plan) = &mut self.plan
+        {
+            plan.first_position = first_position;
+        }
+    }
+
+    /// Leaves a chunk with room for a batch of `bytes`; whether a new segment begins with it.
+    #[inline]
+    fn make_room(&mut self, bytes: usize, settings: &LogSettings, view: &RwLock<View>) -> bool {
         let mut starts_segment = false;
         if let Some(plan) = &mut self.plan {
             // An empty segment takes anything.
             starts_segment = plan.position + bytes as u64 > settings.segment_bytes()
-                && plan.position > SEGMENT_HEADER_BYTES;
+                && plan.position > plan.first_position;
             if starts_segment {
-                plan.position = SEGMENT_HEADER_BYTES;
+                (plan.position, plan.first_position) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
             }
         }
         if starts_segment || self.chunks.last().is_none_or(|chunk| chunk.writer.remaining() < bytes) {
@@ -165,6 +251,7 @@ impl Stage {
             }
             self.next_chunk(bytes, starts_segment, view);
         }
+        starts_segment
     }
 
     #[cold]
@@ -172,7 +259,7 @@ impl Stage {
         let position = self.plan.as_ref().map_or(0, |plan| plan.position);
         let writer = ChunkWriter::new(self.supply.next(bytes), self.next_offset, position);
         if self.chunks.is_empty() {
-            install(&writer, &mut self.supply, view);
+            self.install(TrackedArc::clone(writer.chunk()), view);
         }
         let (open, writing) = (None, Vec::new());
         self.chunks.push(StagedChunk { writer, starts_segment, written: Mark::START, open, writing });
@@ -184,9 +271,18 @@ impl Stage {
         while let [first, next, ..] = self.chunks.as_slice()
             && first.writer.published() == first.writer.staged()
         {
-            install(&next.writer, &mut self.supply, view);
+            let next = TrackedArc::clone(next.writer.chunk());
+            self.install(next, view);
             drop(self.chunks.remove(0).writer.close());
         }
+    }
+
+    /// Puts a chunk into the view, and takes out of it what is too much.
+    fn install(&mut self, chunk: TrackedArc<Chunk>, view: &RwLock<View>) {
+        let mut view = view.write();
+        view.push_chunk(chunk);
+        let synced = self.plan.as_ref().map_or(u64::MAX, |plan| plan.synced);
+        release(&mut self.supply, synced, &mut view);
     }
 
     /// Whether readers see everything that is in the file.
@@ -216,6 +312,7 @@ impl Stage {
         chunk.writing.extend(chunk.open.take());
         let writer = &chunk.writer;
         Some(Piece {
+            has_records: writer.staged().offsets > chunk.written.offsets,
             bytes: writer.staged_since(chunk.written),
             base_offset: writer.chunk().base_offset() + chunk.written.offsets,
             starts_segment: chunk.starts_segment && chunk.written == Mark::START,
@@ -250,8 +347,9 @@ impl Stage {
         self.chunks.iter().position(|chunk| TrackedArc::ptr_eq(chunk.writer.chunk(), staged.chunk()))
     }
 
-    /// Takes back everything that is not in the file, which ends at `position`; its offsets are given again.
-    pub(super) fn drop_unwritten(&mut self, position: u64) -> TakenBack {
+    /// Takes back everything that is not in the file; its offsets are given again. The active segment goes from
+    /// `first_position` to `position`.
+    pub(super) fn drop_unwritten(&mut self, first_position: u64, position: u64) -> TakenBack {
         let is_behind = |chunk: &StagedChunk| chunk.written != chunk.writer.staged();
         let Some(first) = self.chunks.iter().position(is_behind) else { return TakenBack::default() };
         let mut taken_back = TakenBack::default();
@@ -271,6 +369,9 @@ impl Stage {
         }
         if let Some(plan) = &mut self.plan {
             plan.position = position;
+            plan.first_position = first_position;
+            // A mark may have been taken back too.
+            plan.marked = 0;
         }
         let unpublished = |chunk: &StagedChunk| chunk.writer.staged().bytes - chunk.writer.published().bytes;
         self.unpublished_bytes = self.chunks.iter().map(unpublished).sum();
@@ -278,12 +379,14 @@ impl Stage {
     }
 }
 
-/// Puts a chunk into the view, and takes out of it what is too much.
-fn install(writer: &ChunkWriter, supply: &mut ChunkSupply, view: &RwLock<View>) {
-    let mut view = view.write();
-    view.push_chunk(TrackedArc::clone(writer.chunk()));
-    while supply.is_over_limit() {
-        let Some(oldest) = view.pop_chunk() else { break };
+/// Takes the oldest chunks out of the view, as far as they are too much and all in them is synced, or as they are
+/// far too much.
+fn release(supply: &mut ChunkSupply, synced: u64, view: &mut View) {
+    while supply.is_over_limit()
+        && let Some(end) = view.oldest_chunk_end()
+        && (end <= synced || supply.is_over_limit_by(MAX_UNSYNCED_BYTES))
+        && let Some(oldest) = view.pop_chunk()
+    {
         supply.retire(oldest);
     }
 }

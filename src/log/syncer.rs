@@ -61,11 +61,19 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
     /// Takes note of a sync that succeeded.
     fn synced(&self, done: &Unsynced, wakeups: &mut Wakeups);
 
+    /// Writes a sync mark, if the log does not say yet how far it is synced.
+    fn write_mark(&self);
+
+    /// Whether a write left something behind that keeps the log from being written to and synced.
+    fn is_broken(&self) -> bool;
+
+    /// A sync has failed, or something else for which nothing may be written or synced any more: writes everything
+    /// again that may be lost. If that fails too, the log takes no records, and it is tried again later.
+    /// Decides what those who wait are told, but for those who wait for `unsynced`.
+    fn write_again(&self, fault: &str, unsynced: Option<&Unsynced>, wakeups: &mut Wakeups) -> Result<()>;
+
     /// Wakes those who wait for what is not synced yet, to do it.
     fn rouse(&self);
-
-    /// From now on the log takes no records.
-    fn fail(&self, fault: String, wakeups: &mut Wakeups);
 }
 
 /// Syncs one log.
@@ -76,8 +84,8 @@ pub(crate) struct Syncer {
     storage: Arc<dyn Storage>,
     /// What a dropped log left. A lock of its own: leaving something does not wait for a sync.
     left: Mutex<Option<Unsynced>>,
-    /// Held during a sync: that it failed is known before the next one begins. A failed sync is final: the
-    /// system may have dropped the bytes and report success the next time.
+    /// Held during a sync: that it failed is known before the next one begins. A failed sync is final for its
+    /// file: the system may have dropped the bytes and report success the next time.
     fault: Mutex<Option<String>>,
     /// Why records were lost that nobody asked for; for the next flush.
     unheard: Mutex<Option<Error>>,
@@ -116,12 +124,16 @@ impl Syncer {
         self.sync_and_pass_on(self.fault.lock())
     }
 
-    /// As [`sync`](Self::sync), for the flusher.
+    /// As [`sync`](Self::sync), for the flusher. The log says itself then how far it is synced.
     pub(crate) fn sync_as_asked(&self) -> Result<()> {
         if let Some(log) = self.log.upgrade() {
             log.sync_begins();
         }
-        self.sync()
+        self.sync()?;
+        if let Some(log) = self.log.upgrade() {
+            log.write_mark();
+        }
+        Ok(())
     }
 
     /// Writes what is staged, and syncs it if somebody waits for that; for the flusher.
@@ -171,40 +183,71 @@ impl Syncer {
 
     /// The work on the log ended in a panic: nobody is to wait for what it was about to do.
     pub(crate) fn give_up(&self, fault: &str) {
+        let mut wakeups = Wakeups::default();
+        let mut known_fault = self.fault.lock();
+        let fault = known_fault.get_or_insert_with(|| fault.to_owned());
         if let Some(log) = self.log.upgrade() {
-            log.fail(fault.to_owned(), &mut Wakeups::default());
+            // It is tried again when the next sync is due; those who wait are told.
+            drop(log.write_again(fault, None, &mut wakeups));
         }
     }
 
     fn sync_holding(&self, known_fault: &mut Option<String>, wakeups: &mut Wakeups) -> Result<()> {
-        if let Some(fault) = known_fault {
-            // The log may have been dropped before it could hear of the fault.
-            if let Some(left) = self.left.lock().take() {
-                left.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
+        let log = self.log.upgrade();
+        if let Some(log) = &log {
+            if let Some(fault) = known_fault.clone().or_else(|| {
+                log.is_broken().then(|| "a write failed, and could not be undone".to_owned())
+            }) {
+                return self.write_again(log.as_ref(), fault, None, known_fault, wakeups);
             }
-            return Err(self.failed(fault));
-        }
-        let unsynced = self.log.upgrade().and_then(|log| {
             // What cannot be written is not there to be synced; who sent it is told.
             drop(log.write_staged(wakeups));
-            log.take_unsynced()
-        });
-        let Some(unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
-        let outcome = unsynced.sync(self.storage.as_ref());
-        let log = self.log.upgrade();
-        let Err(fault) = outcome else {
-            if let Some(log) = log {
-                log.synced(&unsynced, wakeups);
-            }
-            unsynced.decide(&Ok(()), wakeups);
-            return Ok(());
-        };
-        let fault = known_fault.insert(fault);
-        unsynced.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
-        if let Some(log) = log {
-            log.fail(fault.clone(), wakeups);
         }
-        Err(self.failed(fault))
+        let unsynced = log.as_ref().and_then(|log| log.take_unsynced());
+        let Some(unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
+        let outcome = match known_fault {
+            // The log was dropped before it could write it again.
+            Some(fault) => Err(fault.clone()),
+            None => unsynced.sync(self.storage.as_ref()),
+        };
+        match (outcome, log) {
+            (Ok(()), log) => {
+                log.inspect(|log| log.synced(&unsynced, wakeups));
+                unsynced.decide(&Ok(()), wakeups);
+                Ok(())
+            }
+            (Err(fault), Some(log)) => {
+                self.write_again(log.as_ref(), fault, Some(&unsynced), known_fault, wakeups)
+            }
+            (Err(fault), None) => {
+                unsynced.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
+                Err(self.failed(known_fault.insert(fault)))
+            }
+        }
+    }
+
+    /// Has the log write again what may be lost. Whoever waited for it is told how that went.
+    #[cold]
+    fn write_again(
+        &self,
+        log: &dyn SyncSource,
+        fault: String,
+        unsynced: Option<&Unsynced>,
+        known_fault: &mut Option<String>,
+        wakeups: &mut Wakeups,
+    ) -> Result<()> {
+        let written = log.write_again(&fault, unsynced, wakeups);
+        match &written {
+            Ok(()) => *known_fault = None,
+            Err(_) => *known_fault = Some(fault.clone()),
+        }
+        if let Some(unsynced) = unsynced {
+            let outcome = written.as_ref().map(|()| ()).map_err(|error| {
+                AppendFault::Unknown(format!("{fault}; and it cannot be written again: {error}"))
+            });
+            unsynced.decide(&outcome, wakeups);
+        }
+        written
     }
 
     /// Takes what a log that is being dropped has not synced.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::chunk::Chunk;
-use super::segment::Segment;
+use super::segment::{OPEN_END, Segment};
 use crate::sync::{Arc, TrackedArc};
 
 /// The pieces of a partition. Offsets run through the segments' files up to the first chunk, then through
@@ -33,6 +33,17 @@ pub(crate) enum Location {
         earliest: u64,
         latest: u64,
     },
+}
+
+impl Location {
+    /// The first offset of the piece, if there is one.
+    pub(super) fn base_offset(&self) -> Option<u64> {
+        match self {
+            Self::Chunk(chunk) => Some(chunk.base_offset()),
+            Self::Segment(segment) => Some(segment.base_offset()),
+            Self::End | Self::OutOfRange { .. } => None,
+        }
+    }
 }
 
 /// Everything that a log holds at one moment.
@@ -74,20 +85,22 @@ impl View {
             return Location::End;
         }
         let after = self.segments.partition_point(|segment| segment.base_offset() <= offset);
-        match after.checked_sub(1).and_then(|last| self.segments.get(last)) {
-            Some(segment) => Location::Segment(Arc::clone(segment)),
+        match after.checked_sub(1).or((!self.segments.is_empty()).then_some(0)) {
+            // The first one of all may begin later, if the one before it is missing.
+            Some(last) => Location::Segment(Arc::clone(&self.segments[last])),
             None => self.first_chunk(),
         }
     }
 
-    /// Where to go on after `segment` was read up to `position`, where `offset` is expected.
+    /// Where to go on after `segment` was read up to `position`, where `offset` is expected. The piece may begin
+    /// later, if there is none that holds the offset.
     pub(crate) fn after_segment(&self, segment: &Arc<Segment>, position: u64, offset: u64) -> Location {
         // Meanwhile segments may have been deleted: the one that is next now would leave a gap.
         if offset < self.start_offset {
             return Location::OutOfRange { earliest: self.start_offset, latest: self.end_offset() };
         }
         // Meanwhile a chunk may have left the view, and its bytes are to be read from the file.
-        if segment.readable() > position {
+        if segment.readable() > position && segment.end_offset() > offset {
             return Location::Segment(Arc::clone(segment));
         }
         let next = self.segments.iter().find(|other| other.base_offset() > segment.base_offset());
@@ -121,6 +134,46 @@ impl View {
 
     pub(crate) fn push_chunk(&mut self, chunk: TrackedArc<Chunk>) {
         self.chunks.push_back(chunk);
+    }
+
+    /// Replaces a segment, or puts one that begins within another behind that.
+    pub(super) fn put_segment(&mut self, new: Arc<Segment>) {
+        let at = self.segments.partition_point(|segment| segment.base_offset() < new.base_offset());
+        match self.segments.get_mut(at) {
+            Some(same) if same.base_offset() == new.base_offset() => *same = new,
+            next => {
+                let end_offset = next.map_or(OPEN_END, |next| next.base_offset());
+                new.end_at(end_offset);
+                if let Some(before) = at.checked_sub(1).and_then(|before| self.segments.get(before)) {
+                    before.end_at(new.base_offset());
+                }
+                self.segments.insert(at, new);
+            }
+        }
+    }
+
+    /// The offset behind the oldest chunk, unless that is the only one.
+    pub(super) fn oldest_chunk_end(&self) -> Option<u64> {
+        Some(self.chunks.get(1)?.base_offset())
+    }
+
+    /// All chunks, in order.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &TrackedArc<Chunk>> {
+        self.chunks.iter()
+    }
+
+    pub(super) fn first_segment(&self) -> Option<&Arc<Segment>> {
+        self.segments.first()
+    }
+
+    pub(super) fn last_segment(&self) -> Option<&Arc<Segment>> {
+        self.segments.last()
+    }
+
+    /// The segment that holds `offset`, or will.
+    pub(super) fn segment_of(&self, offset: u64) -> Option<&Arc<Segment>> {
+        let after = self.segments.partition_point(|segment| segment.base_offset() <= offset);
+        self.segments.get(after.checked_sub(1)?)
     }
 
     /// Takes out the oldest chunk, unless it is the only one. Its records are read from their segment from
@@ -158,14 +211,21 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::log::segment::SegmentHeader;
+    use crate::log::segment_header::SegmentHeader;
     use crate::storage::{MemoryStorage, Storage};
 
     fn segment(base_offset: u64) -> Arc<Segment> {
         let storage = MemoryStorage::default();
         let dir = Path::new("t-0");
         storage.create_dir_all(dir).expect("in memory");
-        let header = SegmentHeader { partition_id: 7, base_offset, recovery_point: 0, created: 0 };
+        let header = SegmentHeader {
+            partition_id: 7,
+            base_offset,
+            first_position: 64,
+            recovery_point: 0,
+            created: 0,
+            previous: None,
+        };
         Arc::new(Segment::create(&storage, dir, &header).expect("in memory"))
     }
 

@@ -17,7 +17,7 @@
 //! | 28 | key length | u32 | all ones: the key is null |
 //! | 32 | headers bytes | u32 | of all headers together |
 //! | 36 | count | u16 | number of headers |
-//! | 38 | kind (k) | u8 | 0: a record; anything else is a control frame, which readers skip |
+//! | 38 | kind (k) | u8 | 0: a record; 1: a sync mark; readers skip all kinds but 0 |
 //! | 39 | flags (f) | u8 | bit 0: more frames of the same batch follow |
 //!
 //! Value, key and headers follow in this order, then zeros up to a multiple of 8: frames begin 8-byte
@@ -26,6 +26,7 @@
 use std::fmt;
 
 use super::headers::{self, Header, Headers};
+use crate::seeded_bugs::{Bug, is_planted};
 
 pub(crate) const HEADER_BYTES: usize = 40;
 pub(crate) const ALIGNMENT: usize = 8;
@@ -43,6 +44,7 @@ const FLAGS: usize = 39;
 
 const NULL: u32 = u32::MAX;
 const KIND_RECORD: u8 = 0;
+const KIND_SYNC_MARK: u8 = 1;
 const FLAG_BATCH_CONTINUES: u8 = 1;
 
 const _: () = assert!(HEADER_BYTES.is_multiple_of(ALIGNMENT) && FLAGS + 1 == HEADER_BYTES);
@@ -91,16 +93,41 @@ impl CrcSeed {
         Self(crc32fast::hash(&partition_id.to_le_bytes()))
     }
 
+    /// Of a frame, from its length on.
     fn crc(self, bytes: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
-        hasher.update(bytes);
+        match () {
+            () if is_planted(Bug::CrcWithoutLength) => hasher.update(&bytes[OFFSET - LENGTH..]),
+            () if is_planted(Bug::CrcWithoutOffset) => {
+                hasher.update(&bytes[..OFFSET - LENGTH]);
+                hasher.update(&bytes[TIMESTAMP - LENGTH..]);
+            }
+            () => hasher.update(bytes),
+        }
         hasher.finalize()
     }
+}
+
+/// What a sync mark takes in the log.
+pub(crate) const SYNC_MARK_BYTES: usize = HEADER_BYTES + 8;
+
+/// Writes a sync mark into `out`, which must be exactly [`SYNC_MARK_BYTES`] long: every record below `synced` is
+/// on stable storage. `next_offset` is that of the record which follows, for the mark takes none.
+pub(crate) fn encode_sync_mark(synced: u64, next_offset: u64, crc_seed: CrcSeed, out: &mut [u8]) {
+    let value = synced.to_le_bytes();
+    let mark = NewRecord { key: None, value: Some(&value), headers: &[], timestamp: 0 };
+    let stamp = Stamp { offset: next_offset, batch_continues: false, crc_seed: Some(crc_seed) };
+    encode_as(KIND_SYNC_MARK, &mark, &stamp, out);
 }
 
 /// Writes the frame of `record` into `out`, which must be exactly [`NewRecord::frame_bytes`] long.
 #[inline]
 pub(crate) fn encode(record: &NewRecord<'_>, stamp: &Stamp, out: &mut [u8]) {
+    encode_as(KIND_RECORD, record, stamp, out);
+}
+
+#[inline(always)]
+fn encode_as(kind: u8, record: &NewRecord<'_>, stamp: &Stamp, out: &mut [u8]) {
     let value = record.value.unwrap_or_default();
     let key = record.key.unwrap_or_default();
     let length = out.len();
@@ -126,7 +153,7 @@ pub(crate) fn encode(record: &NewRecord<'_>, stamp: &Stamp, out: &mut [u8]) {
     put(header, HEADERS_BYTES, (headers_bytes as u32).to_le_bytes());
     put(header, HEADER_COUNT, (record.headers.len() as u16).to_le_bytes());
     let flags = if stamp.batch_continues { FLAG_BATCH_CONTINUES } else { 0 };
-    put(header, KIND, [KIND_RECORD, flags]);
+    put(header, KIND, [kind, flags]);
     let crc = stamp.crc_seed.map_or(0, |seed| seed.crc(&out[LENGTH..]));
     put(out, CRC, crc.to_le_bytes());
 }
@@ -211,6 +238,14 @@ impl<'a> Frame<'a> {
     #[inline]
     pub(crate) fn is_record(self) -> bool {
         self.bytes[KIND] == KIND_RECORD
+    }
+
+    /// What a sync mark says: every record below this offset is on stable storage. `None` for other frames.
+    pub(crate) fn synced(self) -> Option<u64> {
+        if self.bytes[KIND] != KIND_SYNC_MARK {
+            return None;
+        }
+        self.value()?.try_into().ok().map(u64::from_le_bytes)
     }
 
     #[inline]
@@ -320,6 +355,17 @@ mod tests {
         assert_eq!((frame.key(), frame.value()), (sample().key, sample().value));
         assert_eq!(frame.headers().collect::<Vec<_>>(), sample().headers);
         assert!(frame.is_record() && !frame.batch_continues());
+    }
+
+    #[test]
+    fn a_sync_mark_says_how_far_the_log_is_safe_and_is_no_record() {
+        let mut bytes = [0xff; SYNC_MARK_BYTES];
+        encode_sync_mark(1_000, 1_020, SEED(), &mut bytes);
+        let frame = Frame::verified(&bytes, SEED()).expect("valid");
+        assert_eq!((frame.len(), frame.synced(), frame.offset()), (SYNC_MARK_BYTES, Some(1_000), 1_020));
+        assert!(!frame.is_record() && !frame.batch_continues());
+        let record = encoded(&sample(), 7);
+        assert_eq!(Frame::verified(&record, SEED()).expect("valid").synced(), None);
     }
 
     #[test]

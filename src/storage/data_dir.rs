@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::one_process::OneProcess;
+use super::read_only::ReadOnly;
 use super::{DirLock, LockOutcome, Storage};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Mutex};
@@ -44,6 +45,23 @@ impl DataDir {
         };
         let storage = Arc::new(OneProcess::new(storage));
         Ok(Self { storage, path: path.to_path_buf(), lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Opens the directory for reading only: nothing in it is changed, whatever is asked for. Others may read it
+    /// too; where there is a lock file, nobody owns the directory meanwhile.
+    pub(crate) fn read(storage: Arc<dyn Storage>, path: &Path) -> Result<Self> {
+        let lock_path = path.join(LOCK_FILE);
+        let lock = match storage.lock_shared(&lock_path) {
+            Ok(LockOutcome::Acquired(lock)) => Some(lock),
+            Ok(LockOutcome::HeldBy(owner)) => {
+                return Err(Error::DirectoryInUse { dir: path.to_path_buf(), owner });
+            }
+            // A copy of a directory need not have one.
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("lock", &lock_path)(error)),
+        };
+        let storage = Arc::new(ReadOnly::new(storage));
+        Ok(Self { storage, path: path.to_path_buf(), lock: Mutex::new(lock) })
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {

@@ -38,10 +38,11 @@ impl Storage for Disk {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true);
+        options.read(true);
         match mode {
-            OpenMode::CreateOrEmpty => options.create(true).truncate(true),
-            OpenMode::Existing => &mut options,
+            OpenMode::CreateOrEmpty => options.write(true).create(true).truncate(true),
+            OpenMode::Existing => options.write(true),
+            OpenMode::ReadOnly => &mut options,
         };
         Ok(Box::new(options.open(path)?))
     }
@@ -64,19 +65,46 @@ impl Storage for Disk {
 
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        // The lock belongs to the open file, not to its content: the system ends it with its holder.
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder)?;
-                return Ok(LockOutcome::HeldBy(holder));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
+        if let Some(holder) = held_by(&mut file, File::try_lock)? {
+            return Ok(LockOutcome::HeldBy(holder));
         }
         file.set_len(0)?;
         file.write_all(owner.as_bytes())?;
         Ok(LockOutcome::Acquired(Box::new(FileLock { file, owner: std::process::id() })))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        let mut file = File::open(path)?;
+        if let Some(holder) = held_by(&mut file, File::try_lock_shared)? {
+            return Ok(LockOutcome::HeldBy(holder));
+        }
+        Ok(LockOutcome::Acquired(Box::new(FileLock { file, owner: std::process::id() })))
+    }
+
+    /// Known on Linux.
+    fn boot_id(&self) -> io::Result<Option<String>> {
+        match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+            Ok(id) => Ok(Some(id.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Tries to lock a file; who has it, if that fails. The lock belongs to the open file, not to its content: the
+/// system ends it with its holder.
+fn held_by(
+    file: &mut File,
+    lock: impl Fn(&File) -> Result<(), TryLockError>,
+) -> io::Result<Option<String>> {
+    match lock(file) {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder)?;
+            Ok(Some(holder))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -32,7 +32,13 @@ struct Tree {
     dirs: BTreeSet<PathBuf>,
     files: BTreeMap<PathBuf, Arc<MemoryFile>>,
     /// The lock files, with their owners.
-    locked: BTreeMap<PathBuf, String>,
+    locked: BTreeMap<PathBuf, Owners>,
+}
+
+#[derive(Debug)]
+enum Owners {
+    One(String),
+    Readers(usize),
 }
 
 impl Storage for MemoryStorage {
@@ -60,7 +66,7 @@ impl Storage for MemoryStorage {
                 Ok(Box::new(Arc::clone(file)))
             }
             OpenMode::CreateOrEmpty => Err(io::ErrorKind::NotFound.into()),
-            OpenMode::Existing => {
+            OpenMode::Existing | OpenMode::ReadOnly => {
                 let file = tree.files.get(path).ok_or(io::ErrorKind::NotFound)?;
                 Ok(Box::new(Arc::clone(file)))
             }
@@ -93,12 +99,32 @@ impl Storage for MemoryStorage {
 
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
         let mut tree = self.tree.lock();
-        if let Some(holder) = tree.locked.get(path) {
-            return Ok(LockOutcome::HeldBy(holder.clone()));
+        match tree.locked.get(path) {
+            Some(Owners::One(holder)) => return Ok(LockOutcome::HeldBy(holder.clone())),
+            Some(Owners::Readers(_)) => return Ok(LockOutcome::HeldBy("readers".to_owned())),
+            None => tree.locked.insert(path.to_path_buf(), Owners::One(owner.to_owned())),
+        };
+        Ok(LockOutcome::Acquired(Box::new(self.memory_lock(path))))
+    }
+
+    /// It need not exist: nothing but the lock itself is kept.
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        match self.tree.lock().locked.entry(path.to_path_buf()).or_insert(Owners::Readers(0)) {
+            Owners::One(holder) => return Ok(LockOutcome::HeldBy(holder.clone())),
+            Owners::Readers(count) => *count += 1,
         }
-        tree.locked.insert(path.to_path_buf(), owner.to_owned());
-        let lock = MemoryLock { tree: Arc::clone(&self.tree), path: path.to_path_buf() };
-        Ok(LockOutcome::Acquired(Box::new(lock)))
+        Ok(LockOutcome::Acquired(Box::new(self.memory_lock(path))))
+    }
+
+    /// As long as the process lives, nothing is lost.
+    fn boot_id(&self) -> io::Result<Option<String>> {
+        Ok(Some("memory".to_owned()))
+    }
+}
+
+impl MemoryStorage {
+    fn memory_lock(&self, path: &Path) -> MemoryLock {
+        MemoryLock { tree: Arc::clone(&self.tree), path: path.to_path_buf() }
     }
 }
 
@@ -112,7 +138,14 @@ impl DirLock for MemoryLock {}
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.tree.lock().locked.remove(&self.path);
+        let mut tree = self.tree.lock();
+        if let Some(Owners::Readers(count)) = tree.locked.get_mut(&self.path)
+            && *count > 1
+        {
+            *count -= 1;
+            return;
+        }
+        tree.locked.remove(&self.path);
     }
 }
 

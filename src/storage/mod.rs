@@ -6,6 +6,7 @@ mod data_dir;
 mod disk;
 mod memory;
 mod one_process;
+mod read_only;
 
 use std::fmt;
 use std::io;
@@ -36,6 +37,8 @@ pub enum OpenMode {
     CreateOrEmpty,
     /// The file must exist; for reading and writing.
     Existing,
+    /// The file must exist; for reading only. Needs no right to change it.
+    ReadOnly,
 }
 
 /// A file system, as far as Ottla needs one.
@@ -100,6 +103,9 @@ pub enum OpenMode {
 /// #   fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
 /// #       self.files.lock(path, owner)
 /// #   }
+/// #   fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+/// #       self.files.lock_shared(path)
+/// #   }
 ///     // ..
 /// }
 ///
@@ -162,6 +168,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Takes the exclusive lock file at `path` and writes `owner` into it, unless somebody else has it.
     /// The lock ends when it is dropped or the process ends, however it ends.
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome>;
+
+    /// Takes the lock file at `path`, which must exist, together with others who only read; unless somebody has
+    /// it for himself. Writes nothing, and needs no right to.
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome>;
+
+    /// Since when the machine runs, in words that no other run of it shares; `None` if that is not known. Files
+    /// that were left in the same run of the machine are as they were written, synced or not: recovery knows
+    /// then that no power loss is to blame for what is wrong with them.
+    fn boot_id(&self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 /// An open file. Positions are given, never kept.
@@ -270,11 +287,11 @@ pub(crate) fn read_exact_at(file: &dyn StorageFile, mut buf: &mut [u8], mut posi
     Ok(())
 }
 
-/// Whether a file of `len` bytes has only zeros, as a power loss may leave one that was never synced.
-pub(crate) fn is_all_zero(file: &dyn StorageFile, len: u64) -> io::Result<bool> {
+/// Whether a file of `len` bytes has only zeros from `position` on, as a power loss may leave what was never
+/// synced.
+pub(crate) fn is_all_zero(file: &dyn StorageFile, mut position: u64, len: u64) -> io::Result<bool> {
     const READ_BYTES: u64 = 1 << 20;
     let mut buffer = Vec::new();
-    let mut position = 0;
     while position < len {
         buffer.resize((len - position).min(READ_BYTES) as usize, 0);
         read_exact_at(file, &mut buffer, position)?;
@@ -335,7 +352,7 @@ pub(crate) fn replace_file(
 
 /// The whole content of a file.
 pub(crate) fn read_file(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
-    let file = storage.open(path, OpenMode::Existing)?;
+    let file = storage.open(path, OpenMode::ReadOnly)?;
     let len = usize::try_from(file.len()?).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     let mut bytes = vec![0; len];
     read_exact_at(file.as_ref(), &mut bytes, 0)?;

@@ -90,6 +90,14 @@ impl Storage for OneProcess {
         self.owner.check()?;
         self.inner.lock(path, owner)
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        self.inner.lock_shared(path)
+    }
+
+    fn boot_id(&self) -> io::Result<Option<String>> {
+        self.inner.boot_id()
+    }
 }
 
 #[derive(Debug)]

@@ -4,18 +4,21 @@
 
 mod changes;
 mod home;
+mod opening;
 
 use std::collections::BTreeMap;
 
 pub(crate) use home::CatalogHome;
+pub(crate) use opening::{Opened, Opening, verify};
 
 use self::home::PersistError;
 use super::Topic;
 use super::catalog_file::{PartitionEntry, TopicEntry, TopicState};
-use crate::config::{Durability, TopicConfig, TopicDefaults, TopicSettings};
+use super::checkpoint::Checkpoint;
+use crate::config::{Durability, RecoveryPolicy, TopicConfig, TopicDefaults, TopicSettings};
 use crate::error::{Error, Result};
 use crate::ids::{COMMITTED_OFFSETS_TOPIC, check_topic_name, random_id, topic_names_collide};
-use crate::log::{ExaminedLog, LogIdentity, PartitionLog, TornTail};
+use crate::log::{ExaminedLog, LogIdentity, PartitionLog, Request};
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock};
 
@@ -26,6 +29,9 @@ pub(crate) struct Catalog {
     entries: Mutex<Entries>,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     home: Option<CatalogHome>,
+    /// What was known of all logs when the broker was opened. It stays known of those of which nothing else is
+    /// later.
+    checkpoint: Mutex<Checkpoint>,
     defaults: TopicDefaults,
     /// Rises when a change of topics or partitions has become visible.
     version: AtomicU64,
@@ -37,14 +43,6 @@ pub(crate) struct Catalog {
 struct Entries {
     list: Vec<TopicEntry>,
     closed: bool,
-}
-
-/// What opening a catalog found and mended.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) torn_tails: Vec<TornTail>,
-    /// Names of topics of which something was to be removed, and could not be.
-    pub(crate) left: Vec<String>,
 }
 
 /// A topic that is gone.
@@ -86,33 +84,11 @@ impl Catalog {
             entries: Mutex::new(Entries { list, closed: false }),
             topics: RwLock::default(),
             home,
+            checkpoint: Mutex::default(),
             defaults,
             version: AtomicU64::new(0),
             waiters: Arc::default(),
         }
-    }
-
-    /// Reads the catalog of a directory, finishes what was interrupted, and opens all logs.
-    pub(crate) fn open(home: CatalogHome, defaults: TopicDefaults) -> Result<(Self, Opened)> {
-        let list = home.read()?;
-        let catalog = Self::new(list, Some(home), defaults);
-        // Everything is read before anything is changed: a directory that is refused stays as it is.
-        let live = |entry: &&TopicEntry| entry.state == TopicState::Live;
-        let live: Vec<TopicEntry> = catalog.entries.lock().list.iter().filter(live).cloned().collect();
-        let examined = live.into_iter().map(|entry| {
-            let logs = catalog.examine_logs(&entry, 0)?;
-            Ok((entry, logs))
-        });
-        let mut torn_tails = Vec::new();
-        for (entry, logs) in examined.collect::<Result<Vec<_>>>()? {
-            let topic = open_topic(&entry, logs, &mut torn_tails)?;
-            catalog.topics.write().insert(entry.name, Arc::new(topic));
-        }
-        let is_left = |entry: &TopicEntry| entry.state != TopicState::Live || !entry.adding.is_empty();
-        // What cannot be removed now stays in the list, and is tried again before the name is used.
-        let mended = catalog.remove_leftovers(&mut catalog.entries.lock(), is_left);
-        let left = mended.err().map(|_| catalog.entries.lock().names(is_left)).unwrap_or_default();
-        Ok((catalog, Opened { torn_tails, left }))
     }
 
     /// A number that rises whenever a topic or partition was added, or a topic removed, and can be seen here.
@@ -151,8 +127,17 @@ impl Catalog {
         topics.values().filter(|topic| &**topic.name() != COMMITTED_OFFSETS_TOPIC).cloned().collect()
     }
 
+    /// Whether topics may be changed; if not, `operation` cannot be done.
+    fn check_changeable(&self, operation: &'static str) -> Result<()> {
+        match &self.home {
+            Some(home) if home.read_only => Err(Error::ReadOnly { operation }),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a topic that must not exist.
     pub(crate) fn create(&self, name: &str, config: &TopicConfig) -> Result<Arc<Topic>> {
+        self.check_changeable("create a topic")?;
         let settings = self.checked(name, config)?;
         let mut entries = self.entries.lock();
         self.create_entry(&mut entries, name, settings)
@@ -166,6 +151,9 @@ impl Catalog {
 
     /// The internal topic of the committed offsets: one partition, kept like any other.
     pub(crate) fn committed_offsets_topic(&self) -> Result<Arc<Topic>> {
+        if self.check_changeable("commit offsets").is_err() {
+            return self.topic(COMMITTED_OFFSETS_TOPIC);
+        }
         let durability = self.defaults.durability.max(Durability::ProcessCrash);
         let config = TopicConfig::new().durability(durability);
         let settings = config.settings(&self.defaults)?;
@@ -184,7 +172,10 @@ impl Catalog {
         config: &TopicConfig,
     ) -> Result<Arc<Topic>> {
         let mut entries = self.entries.lock();
-        let Ok(topic) = self.topic(name) else { return self.create_entry(&mut entries, name, settings) };
+        let Ok(topic) = self.topic(name) else {
+            self.check_changeable("create a topic")?;
+            return self.create_entry(&mut entries, name, settings);
+        };
         match config.disagreement(&topic.settings()) {
             Some((setting, existing, requested)) => {
                 Err(Error::TopicConfigMismatch { topic: name.to_owned(), setting, existing, requested })
@@ -196,6 +187,7 @@ impl Catalog {
     /// Deletes a topic; whoever holds it is told. After an error it is there, or whether it will be at the
     /// next open is not known.
     pub(crate) fn delete(&self, name: &str) -> Result<Deleted> {
+        self.check_changeable("delete a topic")?;
         check_user_topic_name(name)?;
         let mut entries = self.entries.lock();
         if entries.closed {
@@ -226,15 +218,29 @@ impl Catalog {
         self.notify_changed();
     }
 
-    /// Ends all topics; the first error of those that they gave.
+    /// Ends all topics, and writes down how far they are synced; the first error of those that they gave.
     pub(crate) fn close(&self) -> Result<()> {
         self.entries.lock().closed = true;
-        let topics: Vec<Arc<Topic>> = self.topics.read().values().cloned().collect();
         let mut outcome = Ok(());
-        for topic in topics {
+        for topic in self.all_topics() {
             outcome = outcome.and(topic.close());
         }
-        outcome
+        // Without it nothing is lost: the next open reads more.
+        outcome.and(self.write_checkpoint())
+    }
+
+    fn all_topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.read().values().cloned().collect()
+    }
+
+    /// All logs that take no records for now or for good, and why.
+    pub(crate) fn faults(&self) -> Vec<(LogIdentity, Error)> {
+        let mut faults = Vec::new();
+        for topic in self.all_topics() {
+            let of_topic = topic.partitions().filter_map(|log| Some((log.identity().clone(), log.fault()?)));
+            faults.extend(of_topic);
+        }
+        faults
     }
 
     fn checked(&self, name: &str, config: &TopicConfig) -> Result<TopicSettings> {
@@ -280,7 +286,7 @@ impl Catalog {
     fn make(&self, entries: &mut Entries, entry: &TopicEntry) -> Result<Topic> {
         self.persist(&entries.list)?;
         self.home_of(entry).map_or(Ok(()), |home| home.make(identities(entry)))?;
-        let topic = open_topic(entry, self.examine_logs(entry, 0)?, &mut Vec::new())?;
+        let topic = new_topic(entry, open_logs(entry, 0, self.examine_logs(entry, 0)?)?);
         self.set_state(entries, entry.id, TopicState::Live)?;
         Ok(topic)
     }
@@ -302,13 +308,12 @@ impl Catalog {
         self.home.as_ref().filter(|_| entry.settings.durability != Durability::Memory)
     }
 
-    /// Reads the logs that a topic has on disk from partition `first` on, and changes nothing.
+    /// Looks through the logs that a topic has on disk from partition `first` on, all of them new.
     fn examine_logs(&self, entry: &TopicEntry, first: usize) -> Result<Examined> {
         let Some(home) = self.home_of(entry) else { return Ok(None) };
-        let logs = home.places(identities(entry)).zip(&entry.partitions).skip(first);
-        let examined = logs.map(|((identity, place), partition)| {
-            PartitionLog::examine(identity, place, partition.start_offset)
-        });
+        let request = Request { start_offset: 0, known: None, same_boot: false, everything: false };
+        let logs = home.places(identities(entry)).skip(first);
+        let examined = logs.map(|(identity, place)| PartitionLog::examine(identity, place, &request));
         examined.collect::<Result<_>>().map(Some)
     }
 
@@ -371,31 +376,23 @@ impl Catalog {
     }
 }
 
-/// A topic with its logs: those that were examined, or empty ones in memory.
-fn open_topic(entry: &TopicEntry, logs: Examined, torn_tails: &mut Vec<TornTail>) -> Result<Topic> {
-    let partitions = open_logs(entry, 0, logs, torn_tails)?;
-    Ok(Topic {
+fn new_topic(entry: &TopicEntry, partitions: Vec<Arc<PartitionLog>>) -> Topic {
+    Topic {
         name: Arc::from(entry.name.as_str()),
         id: entry.id,
         settings: RwLock::new(entry.settings.clone()),
         partitions: partitions.into_iter().collect(),
-    })
+    }
 }
 
-/// The logs of a topic from partition `first` on: those that were examined, or empty ones in memory.
-fn open_logs(
-    entry: &TopicEntry,
-    first: usize,
-    logs: Examined,
-    torn_tails: &mut Vec<TornTail>,
-) -> Result<Vec<Arc<PartitionLog>>> {
+/// The logs of a topic from partition `first` on: new ones that were examined, or empty ones in memory.
+fn open_logs(entry: &TopicEntry, first: usize, logs: Examined) -> Result<Vec<Arc<PartitionLog>>> {
     let Some(logs) = logs else {
         let logs = identities(entry).skip(first);
         return Ok(logs.map(|identity| PartitionLog::in_memory(identity, &entry.settings)).collect());
     };
     let opened = logs.into_iter().map(|log| {
-        let (log, torn_tail) = PartitionLog::open(log, &entry.settings)?;
-        torn_tails.extend(torn_tail);
+        let (log, _nothing_was_in_it) = PartitionLog::open(log, &entry.settings, RecoveryPolicy::Strict)?;
         Ok(log)
     });
     opened.collect()

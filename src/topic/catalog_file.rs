@@ -19,13 +19,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::checked_text::{Format, corrupt};
 use crate::config::{DEFAULT_SYNC_INTERVAL, Durability, TopicSettings};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 pub(super) const FILE_NAME: &str = "catalog";
-const TITLE: &str = "ottla catalog ";
-const VERSION: u16 = 1;
-const CHECKSUM: &str = "crc32 ";
+const FORMAT: Format = Format { title: "catalog", version: 1 };
 
 /// How far a change to a topic has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +82,11 @@ fn meaning_of<T: Copy>(words: &[(T, &str)], word: &str) -> Option<T> {
 
 /// The file's text.
 pub(super) fn encode(topics: &[TopicEntry]) -> String {
-    let mut text = format!("{TITLE}{VERSION}\n");
+    let mut lines = String::new();
     for topic in topics {
-        encode_topic(&mut text, topic);
+        encode_topic(&mut lines, topic);
     }
-    let crc = crc32fast::hash(text.as_bytes());
-    format!("{text}{CHECKSUM}{crc:08x}\n")
+    FORMAT.encode(&lines)
 }
 
 fn encode_topic(text: &mut String, topic: &TopicEntry) {
@@ -115,30 +113,14 @@ fn encode_topic(text: &mut String, topic: &TopicEntry) {
 
 /// Reads the text of the file at `path`.
 pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<TopicEntry>> {
-    let corrupt = |position: usize, detail: &str| Error::Corrupt {
-        path: path.to_path_buf(),
-        position: position as u64,
-        detail: detail.to_owned(),
-    };
-    let text = std::str::from_utf8(bytes).map_err(|error| corrupt(error.valid_up_to(), "it is not text"))?;
-    let title = text.lines().next().and_then(|line| line.strip_prefix(TITLE));
-    let version: u16 = title.and_then(|v| v.parse().ok()).ok_or_else(|| corrupt(0, "it is not a catalog"))?;
-    if version != VERSION {
-        let path = path.to_path_buf();
-        return Err(Error::UnsupportedFormat { path, found: version, supported: VERSION });
-    }
-    let end = text.rfind(CHECKSUM).ok_or_else(|| corrupt(bytes.len(), "its checksum is missing"))?;
-    let crc = crc32fast::hash(&bytes[..end]);
-    if text[end..] != format!("{CHECKSUM}{crc:08x}\n") {
-        return Err(corrupt(end, "its checksum does not match"));
-    }
-    decode_topics(&text[..end])
-        .ok_or_else(|| corrupt(0, "it lists a setting that this version does not know"))
+    let lines = FORMAT.decode(path, bytes)?;
+    decode_topics(&lines)
+        .ok_or_else(|| corrupt(path, 0, "it lists a setting that this version does not know"))
 }
 
 fn decode_topics(text: &str) -> Option<Vec<TopicEntry>> {
     let mut topics: Vec<TopicEntry> = Vec::new();
-    for line in text.lines().skip(1) {
+    for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         if let ["topic", name, id, state] = words[..] {
             topics.push(new_entry(name, parse_id(id)?, meaning_of(&STATES, state)?));
@@ -195,6 +177,7 @@ impl TopicEntry {
 mod tests {
     use super::*;
     use crate::config::{TopicConfig, TopicDefaults};
+    use crate::error::Error;
 
     fn entry(name: &str, state: TopicState) -> TopicEntry {
         let config = TopicConfig::new().partitions(2).segment_bytes(4096);

@@ -264,6 +264,14 @@ impl Storage for Faulty {
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
         self.files.lock(path, owner)
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        self.files.lock_shared(path)
+    }
+
+    fn boot_id(&self) -> io::Result<Option<String>> {
+        self.files.boot_id()
+    }
 }
 
 #[derive(Debug)]

@@ -102,7 +102,7 @@ impl<S: Storage, H: Hook> Storage for Hooked<S, H> {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
-        let op = if mode == OpenMode::Existing { Op::Open } else { Op::Create };
+        let op = if mode == OpenMode::CreateOrEmpty { Op::Create } else { Op::Open };
         let inner = run(&*self.hook, op, (path, None), || self.inner.open(path, mode))?;
         let (path, number) = (path.to_path_buf(), OPENED.fetch_add(1, Ordering::Relaxed));
         Ok(Box::new(HookedFile { inner, path, number, hook: Arc::clone(&self.hook) }))
@@ -126,6 +126,14 @@ impl<S: Storage, H: Hook> Storage for Hooked<S, H> {
 
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
         run(&*self.hook, Op::Lock, (path, None), || self.inner.lock(path, owner))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        run(&*self.hook, Op::Lock, (path, None), || self.inner.lock_shared(path))
+    }
+
+    fn boot_id(&self) -> io::Result<Option<String>> {
+        self.inner.boot_id()
     }
 }
 

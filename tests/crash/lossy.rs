@@ -34,6 +34,8 @@ struct Disk {
     calls: u64,
     cut_at: Option<u64>,
     is_off: bool,
+    /// How often the power has come back.
+    boots: u64,
     /// What the last power loss may have taken: by file the first position, and directories.
     doubtful: BTreeMap<PathBuf, usize>,
     doubtful_dirs: BTreeSet<PathBuf>,
@@ -208,7 +210,7 @@ impl Disk {
         let of_all = Fate::choose(random);
         let one_for_all = random.below(2) == 0;
         let fate = |random: &mut Random| if one_for_all { of_all } else { Fate::choose(random) };
-        let mut after = Self { seen: self.safe.clone(), ..Self::default() };
+        let mut after = Self { seen: self.safe.clone(), boots: self.boots + 1, ..Self::default() };
         for (dir, changes) in &self.unsynced_names {
             let changes: Vec<NameChange> = changes.iter().map(|(_, change)| change.clone()).collect();
             for change in survivors(&changes, fate(random), random, |change| vec![change.clone()]) {
@@ -305,8 +307,8 @@ impl Storage for Lossy {
         disk.check_on()?;
         let known = disk.seen.files.get(path).copied();
         let file = match (known, mode) {
-            (Some(file), OpenMode::Existing) => file,
-            (None, OpenMode::Existing) => return Err(io::ErrorKind::NotFound.into()),
+            (Some(file), OpenMode::Existing | OpenMode::ReadOnly) => file,
+            (None, OpenMode::Existing | OpenMode::ReadOnly) => return Err(io::ErrorKind::NotFound.into()),
             (Some(file), OpenMode::CreateOrEmpty) => {
                 disk.change_file(file, Change::SetLen(0))?;
                 file
@@ -369,6 +371,14 @@ impl Storage for Lossy {
     fn lock(&self, _path: &Path, _owner: &str) -> io::Result<LockOutcome> {
         self.disk().check_on()?;
         Ok(LockOutcome::Acquired(Box::new(Free)))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        self.lock(path, "reader")
+    }
+
+    fn boot_id(&self) -> io::Result<Option<String>> {
+        Ok(Some(format!("boot-{}", self.disk().boots)))
     }
 }
 

@@ -10,13 +10,13 @@ use super::{
     FRAME_BYTES, append, append_wide, check, check_up_to, fetch, identity, read_from, record, settings,
 };
 use crate::clock::{ManualClock, Timestamp};
-use crate::config::Durability;
+use crate::config::{Durability, RecoveryPolicy};
 use crate::error::Error;
 use crate::log::append::{Enqueued, Pending};
 use crate::log::partition_log::PartitionLog;
 use crate::log::reader::Cursor;
-use crate::log::segment::SEGMENT_HEADER_BYTES;
-use crate::log::{FlushQueue, FlushRequest, LogPlace};
+use crate::log::segment_header::SEGMENT_HEADER_BYTES;
+use crate::log::{FlushQueue, FlushRequest, LogPlace, Request};
 use crate::storage::{DataDir, LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
@@ -87,10 +87,11 @@ impl Watched {
         if is_new {
             PartitionLog::create(&identity(), &place).expect("in memory");
         }
-        let found = PartitionLog::examine(identity(), place, 0).expect("readable");
-        let (log, torn_tail) =
-            PartitionLog::open(found, &settings(durability, segment_bytes, 0)).expect("no damage");
-        assert!(torn_tail.is_none());
+        let request = Request { start_offset: 0, known: None, same_boot: false, everything: false };
+        let log = PartitionLog::examine(identity(), place, &request).expect("readable");
+        let settings = settings(durability, segment_bytes, 0);
+        let (log, found) = PartitionLog::open(log, &settings, RecoveryPolicy::Strict).expect("no damage");
+        assert!(found.torn_tail.is_none() && found.damaged.is_empty());
         log
     }
 
@@ -136,6 +137,10 @@ impl Storage for Watched {
 
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
         self.files.lock(path, owner)
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        self.files.lock_shared(path)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::sync::Arc;
 impl Catalog {
     /// Changes the settings that `config` names.
     pub(crate) fn alter(&self, name: &str, config: &TopicConfig) -> Result<()> {
+        self.check_changeable("alter a topic")?;
         let mut entries = self.entries.lock();
         let topic = self.living_topic(&entries, name)?;
         let settings = config.altered(&topic.settings())?;
@@ -24,6 +25,7 @@ impl Catalog {
 
     /// Adds partitions until there are `to`.
     pub(crate) fn increase_partitions(&self, name: &str, to: u32) -> Result<()> {
+        self.check_changeable("add partitions")?;
         let mut entries = self.entries.lock();
         let topic = self.living_topic(&entries, name)?;
         let existing = topic.partition_count();
@@ -61,7 +63,7 @@ impl Catalog {
         home.map_or(Ok(()), |home| home.make(added_identities(&entry)))?;
         entry.partitions.extend(entry.adding.drain(..).map(PartitionEntry::new));
         entry.settings.partitions = to;
-        let logs = open_logs(&entry, first, self.examine_logs(&entry, first)?, &mut Vec::new())?;
+        let logs = open_logs(&entry, first, self.examine_logs(&entry, first)?)?;
         self.change(entries, entry.id, |known| known.clone_from(&entry))?;
         Ok((entry.settings, logs))
     }
@@ -80,6 +82,7 @@ impl Catalog {
 
     /// Deletes the records of a partition below `before`. Returns where it begins now.
     pub(crate) fn delete_records(&self, name: &str, partition: u32, before: u64) -> Result<u64> {
+        self.check_changeable("delete records")?;
         let topic = self.user_topic(name)?;
         let log = topic.partition(partition)?;
         if !log.check_trim(before)? {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::catalog_file::{self, TopicEntry};
+use super::super::checkpoint::{self, Checkpoint};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::log::{FileReads, FlushQueue, LogIdentity, LogPlace, PartitionLog};
@@ -17,6 +18,8 @@ pub(crate) struct CatalogHome {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) flush: FlushQueue,
     pub(crate) reads: Arc<FileReads>,
+    /// Nothing is changed.
+    pub(crate) read_only: bool,
 }
 
 /// The catalog file was not replaced, or it is not known whether it was.
@@ -39,16 +42,51 @@ impl CatalogHome {
             Ok(bytes) => {
                 let list = catalog_file::decode(&path, &bytes)?;
                 // A process may have been killed before it synced the name of what we read.
-                self.sync_names()?;
+                self.if_changing(Self::sync_names)?;
                 Ok(list)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let list = self.check_empty(path)?;
-                self.data_dir.sync_path()?;
+                self.if_changing(|home| home.data_dir.sync_path())?;
                 Ok(list)
             }
             Err(error) => Err(Error::io("read", &path)(error)),
         }
+    }
+
+    fn if_changing(&self, change: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        if self.read_only { Ok(()) } else { change(self) }
+    }
+
+    /// The checkpoint, or an error if there is one that cannot be read; `None` if there is none. A later version
+    /// is refused.
+    pub(super) fn read_checkpoint(&self) -> Result<Result<Option<Checkpoint>>> {
+        let path = self.data_dir.path().join(checkpoint::FILE_NAME);
+        let read = match read_file(self.data_dir.storage(), &path) {
+            Ok(bytes) => checkpoint::decode(&path, &bytes).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", &path)(error)),
+        };
+        match read {
+            Err(error @ (Error::UnsupportedFormat { .. } | Error::Io { .. })) => Err(error),
+            read => Ok(read),
+        }
+    }
+
+    pub(super) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let dir = self.data_dir.path();
+        let text = checkpoint::encode(checkpoint);
+        let replaced = replace_file(self.data_dir.storage(), dir, checkpoint::FILE_NAME, text.as_bytes());
+        replaced.map_err(|failed| {
+            let (ReplaceError::Unchanged(source) | ReplaceError::Unknown(source)) = failed;
+            Error::io("replace", &dir.join(checkpoint::FILE_NAME))(source)
+        })
+    }
+
+    /// In which run of the machine this is; `None` if that cannot be found out, which is only worth less.
+    pub(super) fn boot_id(&self) -> Option<String> {
+        let id = self.data_dir.storage().boot_id().ok().flatten();
+        id.filter(|id| !id.is_empty() && !id.contains(char::is_whitespace))
     }
 
     pub(super) fn persist(&self, list: &[TopicEntry]) -> Result<(), PersistError> {

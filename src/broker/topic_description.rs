@@ -1,10 +1,8 @@
-//! What a broker tells about itself: its topics, and what opening its directory found.
+//! What a broker tells about its topics.
 
 use std::time::Duration;
 
 use crate::config::Durability;
-use crate::ids::TopicPartition;
-use crate::log::TornTail;
 use crate::topic::Topic;
 
 /// A topic's settings and partitions, from [`Broker::describe_topic`](crate::Broker::describe_topic).
@@ -91,80 +89,4 @@ impl TopicDescription {
             partitions: partitions.collect(),
         }
     }
-}
-
-/// What opening a directory found and mended, from
-/// [`Broker::recovery_report`](crate::Broker::recovery_report).
-///
-/// A clean report does not say that nothing was lost: of what a power loss took whole records of, nothing is
-/// left to be found.
-///
-/// ```
-/// use ottla::Broker;
-///
-/// # let dir = tempfile::tempdir().expect("a directory");
-/// let broker = Broker::open(dir.path())?;
-/// let report = broker.recovery_report();
-/// for tail in &report.torn_tails {
-///     println!("{}: cut {} bytes, goes on at {}", tail.partition, tail.bytes, tail.end_offset);
-/// }
-/// for commit in &report.lowered_commits {
-///     println!("group {} begins again at {} of {}", commit.group, commit.lowered_to, commit.partition);
-/// }
-/// assert!(report.is_clean());
-/// # Ok::<(), ottla::Error>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecoveryReport {
-    /// Logs that ended with bytes that were no whole record, and were cut there.
-    pub torn_tails: Vec<TornTail>,
-    /// Groups that had committed more than their partition now holds.
-    pub lowered_commits: Vec<LoweredCommit>,
-    /// Topics that were deleted, or never finished, or that were to get partitions, of which files could not
-    /// be removed. It is tried again when the name is used, and at the next open.
-    pub unremoved_topics: Vec<String>,
-}
-
-impl RecoveryReport {
-    /// Whether nothing had to be mended.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.torn_tails.is_empty() && self.lowered_commits.is_empty() && self.unremoved_topics.is_empty()
-    }
-}
-
-/// A committed offset beyond the end of its partition, which was lowered to that end: the records were lost
-/// in a power loss, or lived in memory.
-///
-/// ```
-/// use std::time::Duration;
-/// use ottla::{Broker, Durability, TopicConfig};
-///
-/// # let dir = tempfile::tempdir().expect("a directory");
-/// # let dir = dir.path();
-/// let broker = Broker::open(dir)?;
-/// broker.open_topic("alarms", TopicConfig::new().durability(Durability::Memory))?;
-/// broker.producer::<String, u64>("alarms")?.send("cellar", 41)?;
-/// let mut consumer = broker.consumer::<String, u64>().topic("alarms").group("siren").build()?;
-/// let records = consumer.poll(Duration::ZERO)?;
-/// consumer.commit(&records)?;
-/// broker.close()?;
-///
-/// let broker = Broker::open(dir)?; // the record is gone
-/// let lowered = &broker.recovery_report().lowered_commits[0];
-/// assert_eq!((&*lowered.group, lowered.committed, lowered.lowered_to), ("siren", 1, 0));
-/// # Ok::<(), ottla::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LoweredCommit {
-    /// The group.
-    pub group: String,
-    /// The partition.
-    pub partition: TopicPartition,
-    /// What it had committed.
-    pub committed: u64,
-    /// What counts now.
-    pub lowered_to: u64,
 }
