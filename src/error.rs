@@ -474,13 +474,15 @@ impl Error {
             Self::PartitionFailed { partition, fault } => {
                 Self::PartitionFailed { partition: partition.clone(), fault: fault.clone() }
             }
-            Self::PartitionFenced { partition, path, position, first_offset, detail } => Self::PartitionFenced {
-                partition: partition.clone(),
-                path: path.clone(),
-                position: *position,
-                first_offset: *first_offset,
-                detail: detail.clone(),
-            },
+            Self::PartitionFenced { partition, path, position, first_offset, detail } => {
+                Self::PartitionFenced {
+                    partition: partition.clone(),
+                    path: path.clone(),
+                    position: *position,
+                    first_offset: *first_offset,
+                    detail: detail.clone(),
+                }
+            }
             Self::ReadOnly { operation } => Self::ReadOnly { operation },
             _ => Self::Closed,
         }

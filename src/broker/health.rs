@@ -52,9 +52,8 @@ impl Broker {
     #[must_use]
     pub fn health(&self) -> Health {
         let faults = self.inner.catalog.faults().into_iter();
-        let partitions = faults
-            .map(|(log, error)| PartitionFault { partition: log.topic_partition(), error })
-            .collect();
+        let partitions =
+            faults.map(|(log, error)| PartitionFault { partition: log.topic_partition(), error }).collect();
         let ended_threads = self.inner.disk.as_ref().map_or(Vec::new(), |disk| disk.ended_threads());
         Health { partitions, ended_threads }
     }

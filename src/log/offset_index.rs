@@ -74,7 +74,7 @@ impl OffsetIndex {
     /// Where to begin walking, in a segment that ends at `end`, to find the first frame with a timestamp of
     /// `timestamp` or more: at or before it. `None` if the segment has no such frame.
     pub(crate) fn before_timestamp(&self, timestamp: i64, end: u64) -> Option<FrameStart> {
-        if self.max_timestamp < timestamp {
+        if self.max_timestamp < timestamp || self.entries.is_empty() {
             return (self.known.position < end).then_some(self.known);
         }
         let after = self.entries.partition_point(|entry| entry.max_timestamp_before < timestamp);
@@ -123,7 +123,9 @@ mod tests {
             assert!(start.offset <= first && first - start.offset <= 4, "{timestamp}");
         }
         assert_eq!(index.before_timestamp(991, end), None);
-        assert_eq!(OffsetIndex::new(frame(0)).before_timestamp(0, 64), None);
+        let empty = OffsetIndex::new(frame(0));
+        assert_eq!(empty.before_timestamp(i64::MIN, 64), None);
+        assert_eq!(empty.before_timestamp(i64::MIN, 65), Some(frame(0)), "it was not read yet");
     }
 
     #[test]

@@ -446,6 +446,9 @@ impl PartitionLog {
     /// Ends appends and fetches, for good, and makes everything durable.
     pub(crate) fn close(&self) -> Result<()> {
         self.end(Status::Closed);
+        if let Some(home) = &self.disk {
+            home.tail.lock().sync_marks_too();
+        }
         // One that is fenced has nothing that could be lost by now.
         self.flush()
     }
@@ -526,7 +529,8 @@ impl SyncSource for PartitionLog {
         let Some(home) = &self.disk else { return };
         let mut wakeups = Wakeups::default();
         let mut tail = home.tail.lock();
-        if tail.broken().is_none() && self.stage.lock().push_mark() {
+        let may_write = tail.broken().is_none() && self.health.status() == Status::Open;
+        if may_write && self.stage.lock().push_mark() {
             // One that cannot be written is written later. Whoever waits for something else is told.
             drop(self.write_all(home, &mut tail, &mut wakeups));
         }

@@ -273,9 +273,7 @@ impl PartitionLog {
             Some(next) if self.skips_damage || next <= cursor.offset => {
                 cursor.offset = cursor.offset.max(next);
                 cursor.place = match hole.next {
-                    Some(next) => {
-                        Place::Segment { segment: Arc::clone(segment), next, reading: None }
-                    }
+                    Some(next) => Place::Segment { segment: Arc::clone(segment), next, reading: None },
                     None => Place::Unknown,
                 };
                 Ok(())
@@ -285,13 +283,7 @@ impl PartitionLog {
     }
 
     #[cold]
-    fn damaged(
-        &self,
-        segment: &Segment,
-        start: FrameStart,
-        next_offset: Option<u64>,
-        detail: &str,
-    ) -> Error {
+    fn damaged(&self, segment: &Segment, start: FrameStart, next_offset: Option<u64>, detail: &str) -> Error {
         Error::RecordsDamaged {
             partition: self.identity().topic_partition(),
             path: segment.path().to_path_buf(),

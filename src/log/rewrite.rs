@@ -14,7 +14,7 @@ use super::identity::LogPlace;
 use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
 use super::segment::{Segment, create_file};
-use super::segment_header::{SegmentHeader, segment_file_name};
+use super::segment_header::{SegmentHeader, UNFINISHED, segment_file_name};
 use crate::error::{Error, Result};
 use crate::record::frame::Frames;
 use crate::storage::{StorageFile, write_all_at};
@@ -80,7 +80,8 @@ impl PartitionLog {
                 Some(draft) if last_base == segment_base => draft.pieces.push(piece),
                 before => {
                     let is_whole = segment_base == Some(base_offset);
-                    let earlier = if is_whole { segment.and_then(|same| same.previous()) } else { segment_base };
+                    let earlier =
+                        if is_whole { segment.and_then(|same| same.previous()) } else { segment_base };
                     let previous = before.map(|draft| draft.base_offset).or(earlier);
                     let position = piece.chunk().base_position();
                     drafts.push(Draft { base_offset, position, previous, pieces: vec![piece] });
@@ -110,7 +111,8 @@ impl PartitionLog {
         let staged: Vec<StagedBytes> = stage.written().collect();
         let first_staged = staged.first().map(|piece| TrackedArc::clone(piece.chunk()));
         let view = self.view().read();
-        let is_staged = |chunk: &_| first_staged.as_ref().is_some_and(|first| TrackedArc::ptr_eq(first, chunk));
+        let is_staged =
+            |chunk: &_| first_staged.as_ref().is_some_and(|first| TrackedArc::ptr_eq(first, chunk));
         let closed = view.chunks().take_while(|chunk| !is_staged(chunk)).cloned().map(StagedBytes::visible);
         let mut pieces: Vec<StagedBytes> = closed.chain(staged).collect();
         pieces.retain(|piece| piece.end().bytes > 0);
@@ -124,7 +126,7 @@ impl PartitionLog {
 
 fn write(place: &LogPlace, tail: &DiskTail, draft: Draft) -> Result<Written> {
     let path = place.dir.join(segment_file_name(draft.base_offset));
-    let temporary = path.with_extension("log.new");
+    let temporary = place.dir.join(segment_file_name(draft.base_offset) + UNFINISHED);
     let header = SegmentHeader {
         partition_id: tail.partition_id(),
         base_offset: draft.base_offset,

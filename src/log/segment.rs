@@ -176,7 +176,11 @@ impl Segment {
     /// Makes the file's content and its name survive a power loss.
     pub(crate) fn sync(&self, storage: &dyn Storage) -> Result<()> {
         let synced = self.file.sync_data();
-        let synced = if is_planted(Bug::FailedSyncRetried) { synced.or_else(|_| self.file.sync_data()) } else { synced };
+        let synced = if is_planted(Bug::FailedSyncRetried) {
+            synced.or_else(|_| self.file.sync_data())
+        } else {
+            synced
+        };
         synced.map_err(Error::io("sync", &self.path))?;
         if !self.name_synced.load(Ordering::Acquire) {
             let dir = self.path.parent().unwrap_or(Path::new("."));

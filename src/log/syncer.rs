@@ -193,24 +193,26 @@ impl Syncer {
     }
 
     fn sync_holding(&self, known_fault: &mut Option<String>, wakeups: &mut Wakeups) -> Result<()> {
-        let log = self.log.upgrade();
-        if let Some(log) = &log {
-            if let Some(fault) = known_fault.clone().or_else(|| {
-                log.is_broken().then(|| "a write failed, and could not be undone".to_owned())
-            }) {
-                return self.write_again(log.as_ref(), fault, None, known_fault, wakeups);
+        let unsynced = match self.log.upgrade() {
+            Some(log) => {
+                let broken = || log.is_broken().then(|| "a write failed, and could not be undone".to_owned());
+                if let Some(fault) = known_fault.clone().or_else(broken) {
+                    return self.write_again(log.as_ref(), fault, None, known_fault, wakeups);
+                }
+                // What cannot be written is not there to be synced; who sent it is told.
+                drop(log.write_staged(wakeups));
+                log.take_unsynced()
             }
-            // What cannot be written is not there to be synced; who sent it is told.
-            drop(log.write_staged(wakeups));
-        }
-        let unsynced = log.as_ref().and_then(|log| log.take_unsynced());
+            None => None,
+        };
         let Some(unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
         let outcome = match known_fault {
             // The log was dropped before it could write it again.
             Some(fault) => Err(fault.clone()),
             None => unsynced.sync(self.storage.as_ref()),
         };
-        match (outcome, log) {
+        // Not held during the sync: it does not keep the log, and with it the directory, in use.
+        match (outcome, self.log.upgrade()) {
             (Ok(()), log) => {
                 log.inspect(|log| log.synced(&unsynced, wakeups));
                 unsynced.decide(&Ok(()), wakeups);

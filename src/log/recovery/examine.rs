@@ -132,12 +132,7 @@ struct Examiner<'a> {
 }
 
 impl<'a> Examiner<'a> {
-    fn new(
-        dir: &'a Path,
-        identity: &'a LogIdentity,
-        request: &'a Request,
-        files: Vec<SegmentFile>,
-    ) -> Self {
+    fn new(dir: &'a Path, identity: &'a LogIdentity, request: &'a Request, files: Vec<SegmentFile>) -> Self {
         // What was deleted had been synced before.
         let known = request.known.map_or(0, |known| known.end_offset).max(request.start_offset);
         let said = files.iter().filter_map(|file| Some(file.good_header()?.recovery_point));
@@ -353,7 +348,8 @@ impl<'a> Examiner<'a> {
         let first_good = |part: &Part| part.runs_from(part.file.first()).first().map(|run| run.start.offset);
         for (number, part) in self.parts.iter().enumerate().skip(problem.part) {
             let later = self.parts[number + 1..].iter().find_map(first_good);
-            let what = if number == problem.part { problem.what.to_string() } else { "it is damaged".to_owned() };
+            let what =
+                if number == problem.part { problem.what.to_string() } else { "it is damaged".to_owned() };
             if let Some(bad) = self.header_problem(number) {
                 let next = first_good(part).or(later);
                 damaged.push(self.damage(
@@ -444,7 +440,9 @@ impl Part {
         let mut start = first;
         for hole in &self.holes {
             runs.push(GoodRun { start, end: hole.start });
-            let Some(next) = hole.next else { return runs.into_iter().filter(|run| run.records() > 0).collect() };
+            let Some(next) = hole.next else {
+                return runs.into_iter().filter(|run| run.records() > 0).collect();
+            };
             start = next;
         }
         runs.push(GoodRun { start, end: self.end });

@@ -50,7 +50,11 @@ struct Found {
 
 impl Catalog {
     /// Reads the catalog of a directory, finishes what was interrupted, and opens all logs.
-    pub(crate) fn open(home: CatalogHome, defaults: TopicDefaults, opening: Opening) -> Result<(Self, Opened)> {
+    pub(crate) fn open(
+        home: CatalogHome,
+        defaults: TopicDefaults,
+        opening: Opening,
+    ) -> Result<(Self, Opened)> {
         let list = home.read()?;
         let (known, checkpoint_fault) = read_checkpoint(&home)?;
         let live: Vec<TopicEntry> = live(&list).cloned().collect();
@@ -175,11 +179,15 @@ fn examine_all(
     known: &Checkpoint,
     everything: bool,
 ) -> Result<Vec<(usize, ExaminedLog)>> {
-    let on_disk = live.iter().enumerate().filter(|(_, entry)| entry.settings.durability != Durability::Memory);
+    let on_disk =
+        live.iter().enumerate().filter(|(_, entry)| entry.settings.durability != Durability::Memory);
     let found = on_disk.flat_map(|(topic, entry)| {
         let logs = home.places(identities(entry)).zip(&entry.partitions);
-        logs.map(move |((identity, place), partition)| {
-            Found { topic, identity, place, start_offset: partition.start_offset }
+        logs.map(move |((identity, place), partition)| Found {
+            topic,
+            identity,
+            place,
+            start_offset: partition.start_offset,
         })
     });
     let same_boot = known.boot.is_some() && known.boot == home.boot_id();
