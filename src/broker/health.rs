@@ -20,10 +20,11 @@ use crate::ids::TopicPartition;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Health {
-    /// Partitions that take no records, for now or until the broker is opened again, and why. Reading them works.
+    /// Partitions that take no records, for now or until the broker is opened again, and why. Reading them
+    /// works.
     pub partitions: Vec<PartitionFault>,
-    /// Threads of the broker that have ended though it is open. What they were for is not done any more: open it
-    /// again.
+    /// Threads of the broker that have ended though it is open. What they were for is not done any more: open
+    /// it again.
     pub ended_threads: Vec<&'static str>,
 }
 
@@ -47,8 +48,8 @@ impl Health {
 }
 
 impl Broker {
-    /// What does not work now: partitions that are fenced, or that wait for a fault to end, and background work
-    /// that has ended. Does no I/O; to be asked now and then.
+    /// What does not work now: partitions that are fenced, or that wait for a fault to end, and background
+    /// work that has ended. Does no I/O; to be asked now and then.
     #[must_use]
     pub fn health(&self) -> Health {
         let faults = self.inner.catalog.faults().into_iter();

@@ -85,8 +85,8 @@ impl PartitionVerdict {
 }
 
 impl Broker {
-    /// Reads and verifies every record in the directory `dir`, and changes nothing, whatever it finds. No broker
-    /// may own the directory meanwhile; others may read it. Needs no right to write.
+    /// Reads and verifies every record in the directory `dir`, and changes nothing, whatever it finds. No
+    /// broker may own the directory meanwhile; others may read it. Needs no right to write.
     ///
     /// # Errors
     /// [`Error::DirectoryInUse`]; [`Error::Corrupt`] for a catalog that is damaged or missing, without which

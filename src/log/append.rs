@@ -76,8 +76,7 @@ impl PartitionLog {
             // Nobody else has anything to write: no need to agree with others on who does it. Nothing is to
             // be synced before it is seen either, whatever the topic promises from now on.
             self.request_sync(home, &mut stage);
-            if is_planted(Bug::AckBeforeWrite) {
-                self.request_write(home, &mut stage);
+            if is_planted(Bug::AckBeforeWrite) && self.request_write(home, &mut stage) {
                 return Ok(base_offset);
             }
             drop(stage);
@@ -116,8 +115,13 @@ impl PartitionLog {
         }
         let base_offset = self.stage_batch(&mut stage, batch)?;
         let completion = stage.completion();
-        self.request_write(home, &mut stage);
+        let is_asked = self.request_write(home, &mut stage);
         self.request_sync(home, &mut stage);
+        drop(stage);
+        if !is_asked {
+            // Nobody else will.
+            home.syncer.work_for(&completion);
+        }
         Ok(Enqueued { base_offset, pending: Some(Pending::new(completion, home)) })
     }
 

@@ -94,7 +94,8 @@ impl DiskTail {
         self.broken.as_ref()
     }
 
-    /// Nothing may be written or synced until everything that is not known to be synced has been written again.
+    /// Nothing may be written or synced until everything that is not known to be synced has been written
+    /// again.
     pub(super) fn break_off(&mut self, fault: String) {
         self.broken.get_or_insert(fault);
     }
@@ -197,7 +198,8 @@ impl DiskTail {
         self.syncs_marks = true;
     }
 
-    /// Takes note that everything which is written lies in files that were synced, of which `active` is the last.
+    /// Takes note that everything which is written lies in files that were synced, of which `active` is the
+    /// last.
     pub(super) fn rewritten(&mut self, active: Arc<Segment>) {
         self.active = active;
         self.sealed_unsynced.clear();

@@ -1,5 +1,6 @@
-//! A sparse index of one segment: where a frame about every 4 KiB begins. Kept in memory, made from frames that
-//! were verified as they passed by, and only a hint of where to begin walking; never evidence about the log.
+//! A sparse index of one segment: where a frame about every 4 KiB begins. Kept in memory, made from frames
+//! that were verified as they passed by, and only a hint of where to begin walking; never evidence about the
+//! log.
 //!
 //! Of a segment that was not read when its log was opened, it knows what has been read since.
 

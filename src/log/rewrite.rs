@@ -1,10 +1,11 @@
-//! Writing again what a failed sync may have lost: everything that is not known to be on stable storage, from the
-//! chunks that still hold it, into new files, which are synced before they take the places of the old ones.
+//! Writing again what a failed sync may have lost: everything that is not known to be on stable storage, from
+//! the chunks that still hold it, into new files, which are synced before they take the places of the old
+//! ones.
 //!
-//! The new files keep every frame at its position, behind a gap in front of the first one, so nothing else has to
-//! know. Each takes its place by a rename: a crash at any moment leaves the old file there or the new one. A
-//! segment of which only the end is written again is followed by the new file, which begins within it: a
-//! segment ends where the next one begins.
+//! The new files keep every frame at its position, behind a gap in front of the first one, so nothing else
+//! has to know. Each takes its place by a rename: a crash at any moment leaves the old file there or the new
+//! one. A segment of which only the end is written again is followed by the new file, which begins within it:
+//! a segment ends where the next one begins.
 
 use std::path::PathBuf;
 
@@ -39,8 +40,8 @@ struct Written {
 }
 
 impl PartitionLog {
-    /// Writes everything again that is not known to be synced. When it returns, all of it survives a power loss.
-    /// After an error the old files are in use as before, and must not be synced or written to.
+    /// Writes everything again that is not known to be synced. When it returns, all of it survives a power
+    /// loss. After an error the old files are in use as before, and must not be synced or written to.
     pub(super) fn rewrite(&self, place: &LogPlace, tail: &mut DiskTail) -> Result<()> {
         let drafts = self.drafts(tail)?;
         let mut written = Vec::new();

@@ -67,9 +67,9 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
     /// Whether a write left something behind that keeps the log from being written to and synced.
     fn is_broken(&self) -> bool;
 
-    /// A sync has failed, or something else for which nothing may be written or synced any more: writes everything
-    /// again that may be lost. If that fails too, the log takes no records, and it is tried again later.
-    /// Decides what those who wait are told, but for those who wait for `unsynced`.
+    /// A sync has failed, or something else for which nothing may be written or synced any more: writes
+    /// everything again that may be lost. If that fails too, the log takes no records, and it is tried again
+    /// later. Decides what those who wait are told, but for those who wait for `unsynced`.
     fn write_again(&self, fault: &str, unsynced: Option<&Unsynced>, wakeups: &mut Wakeups) -> Result<()>;
 
     /// Wakes those who wait for what is not synced yet, to do it.

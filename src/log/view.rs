@@ -92,8 +92,8 @@ impl View {
         }
     }
 
-    /// Where to go on after `segment` was read up to `position`, where `offset` is expected. The piece may begin
-    /// later, if there is none that holds the offset.
+    /// Where to go on after `segment` was read up to `position`, where `offset` is expected. The piece may
+    /// begin later, if there is none that holds the offset.
     pub(crate) fn after_segment(&self, segment: &Arc<Segment>, position: u64, offset: u64) -> Location {
         // Meanwhile segments may have been deleted: the one that is next now would leave a gap.
         if offset < self.start_offset {

@@ -47,8 +47,8 @@ impl DataDir {
         Ok(Self { storage, path: path.to_path_buf(), lock: Mutex::new(Some(lock)) })
     }
 
-    /// Opens the directory for reading only: nothing in it is changed, whatever is asked for. Others may read it
-    /// too; where there is a lock file, nobody owns the directory meanwhile.
+    /// Opens the directory for reading only: nothing in it is changed, whatever is asked for. Others may read
+    /// it too; where there is a lock file, nobody owns the directory meanwhile.
     pub(crate) fn read(storage: Arc<dyn Storage>, path: &Path) -> Result<Self> {
         let lock_path = path.join(LOCK_FILE);
         let lock = match storage.lock_shared(&lock_path) {

@@ -1,8 +1,9 @@
 //! Looking through a partition's files: what is good, what is not, and by what evidence. Changes nothing.
 //!
-//! What is known to be synced is not read. The rest is, from front to back, up to the first byte that is no whole
-//! batch. If anything says that records from there on were on stable storage, it is **damage**: they may have
-//! been acknowledged. Otherwise it is a **torn tail**: a process or machine died while it was being written.
+//! What is known to be synced is not read. The rest is, from front to back, up to the first byte that is no
+//! whole batch. If anything says that records from there on were on stable storage, it is **damage**: they
+//! may have been acknowledged. Otherwise it is a **torn tail**: a process or machine died while it was being
+//! written.
 
 use std::path::{Path, PathBuf};
 
@@ -196,8 +197,8 @@ impl<'a> Examiner<'a> {
         }
     }
 
-    /// Segments that later ones say were there, as far as what follows them was synced; and where the log ends
-    /// without them.
+    /// Segments that later ones say were there, as far as what follows them was synced; and where the log
+    /// ends without them.
     fn missing_files(&self, begin: usize) -> (Vec<Damage>, Option<(usize, FrameStart)>) {
         let (mut missing, mut cut) = (Vec::new(), None);
         let first = &self.parts[0].file;
@@ -292,8 +293,8 @@ impl<'a> Examiner<'a> {
         Ok(Some("no process that is killed leaves this, and the machine was not restarted".to_owned()))
     }
 
-    /// Whether a process that was killed in the middle of a write may have left this: the front of what it was to
-    /// write, perhaps with zeros behind it.
+    /// Whether a process that was killed in the middle of a write may have left this: the front of what it
+    /// was to write, perhaps with zeros behind it.
     fn is_killed_write(&self, problem: &Problem, behind: &Salvage) -> Result<bool> {
         let file = &self.parts[problem.part].file;
         if problem.part + 1 < self.parts.len() {

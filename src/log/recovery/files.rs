@@ -147,8 +147,8 @@ impl SegmentFile {
         is_all_zero(self.file.as_ref(), position, self.len).map_err(Error::io("read", &self.path))
     }
 
-    /// Cuts the file off at `position`; the bytes are kept in the file whose name is returned, unless they are
-    /// zeros.
+    /// Cuts the file off at `position`; the bytes are kept in the file whose name is returned, unless they
+    /// are zeros.
     pub(super) fn cut(&self, storage: &dyn Storage, position: u64) -> Result<Option<PathBuf>> {
         let kept_in = if self.is_zero_from(position)? { None } else { Some(self.keep(storage, position)?) };
         self.file.set_len(position).map_err(Error::io("cut off the torn tail of", &self.path))?;
@@ -174,7 +174,8 @@ impl SegmentFile {
         Ok(path)
     }
 
-    /// Takes the whole file out of the log; its new name, or `None` if it was removed because nothing is in it.
+    /// Takes the whole file out of the log; its new name, or `None` if it was removed because nothing is in
+    /// it.
     pub(super) fn set_aside(&self, storage: &dyn Storage) -> Result<Option<PathBuf>> {
         if self.len < SEGMENT_HEADER_BYTES || self.is_zero_from(0)? {
             storage.remove_file(&self.path).map_err(Error::io("remove", &self.path))?;

@@ -1,5 +1,5 @@
-//! Opening all logs of a directory: they are looked through first, then mended, each by itself and many at the same
-//! time. What is refused as a whole is refused before anything is changed.
+//! Opening all logs of a directory: they are looked through first, then mended, each by itself and many at
+//! the same time. What is refused as a whole is refused before anything is changed.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,8 @@ impl Catalog {
         let list = home.read()?;
         let (known, checkpoint_fault) = read_checkpoint(&home)?;
         let live: Vec<TopicEntry> = live(&list).cloned().collect();
-        // Everything is looked through before anything is changed: a directory that is refused stays as it is.
+        // Everything is looked through before anything is changed: a directory that is refused stays as it
+        // is.
         let examined = examine_all(&home, &live, &known, opening.reads_everything())?;
         let mut opened = Opened { checkpoint_fault, ..Opened::default() };
         let catalog = Self::new(list, Some(home), defaults);
@@ -121,8 +122,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Finishes what was being made or removed. Returns the names of topics of which something is left: it stays
-    /// in the list, and is tried again before the name is used.
+    /// Finishes what was being made or removed. Returns the names of topics of which something is left: it
+    /// stays in the list, and is tried again before the name is used.
     fn remove_all_leftovers(&self) -> Vec<String> {
         let is_left = |entry: &TopicEntry| entry.state != TopicState::Live || !entry.adding.is_empty();
         let mut entries = self.entries.lock();
