@@ -12,8 +12,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-pub(crate) use data_dir::DataDir;
 use crate::seeded_bugs::{Bug, is_planted};
+pub(crate) use data_dir::DataDir;
 pub use disk::Disk;
 pub use memory::MemoryStorage;
 
