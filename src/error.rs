@@ -397,8 +397,8 @@ pub enum Error {
     /// were left untouched: the partition takes no records, and serves all that are good. Open the broker
     /// with another [`RecoveryPolicy`](crate::RecoveryPolicy), or put back what was there.
     #[error(
-        "{partition} takes no records, because {} is damaged at byte {position}, from offset {first_offset} on: \
-        {detail}; open the broker with another recovery_policy to go on",
+        "{partition} takes no records, because {} is damaged at byte {position}, \
+        from offset {first_offset} on: {detail}; open the broker with another recovery_policy to go on",
         path.display()
     )]
     PartitionFenced {

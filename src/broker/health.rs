@@ -1,6 +1,6 @@
 //! What does not work now, of a broker that is open.
 
-use super::Broker;
+use super::{Broker, Disk};
 use crate::error::Error;
 use crate::ids::TopicPartition;
 
@@ -55,7 +55,7 @@ impl Broker {
         let faults = self.inner.catalog.faults().into_iter();
         let partitions =
             faults.map(|(log, error)| PartitionFault { partition: log.topic_partition(), error }).collect();
-        let ended_threads = self.inner.disk.as_ref().map_or(Vec::new(), |disk| disk.ended_threads());
+        let ended_threads = self.inner.disk.as_ref().map_or(Vec::new(), Disk::ended_threads);
         Health { partitions, ended_threads }
     }
 }

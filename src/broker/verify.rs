@@ -25,7 +25,8 @@ use crate::topic::catalog::{self, CatalogHome};
 ///
 /// let report = Broker::verify(dir)?;
 /// assert!(report.is_clean());
-/// let payments = report.partitions.iter().find(|each| each.partition.topic == "payments").expect("it is there");
+/// let mut partitions = report.partitions.iter();
+/// let payments = partitions.find(|each| each.partition.topic == "payments").expect("it is there");
 /// assert_eq!((payments.records, payments.end_offset, payments.synced_offset), (1, 1, 1));
 /// # Ok::<(), ottla::Error>(())
 /// ```

@@ -55,7 +55,7 @@ impl OffsetIndex {
         if is_next {
             self.max_timestamp = self.max_timestamp.max(max_timestamp);
             // Of those behind the first, too much is said: a search begins a little early.
-            for entry in self.entries[after.saturating_sub(1)..].iter_mut() {
+            for entry in &mut self.entries[after.saturating_sub(1)..] {
                 if (start.position..end.position).contains(&entry.start.position) {
                     let is_first = entry.start.position == start.position;
                     entry.max_timestamp_before =

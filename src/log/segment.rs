@@ -212,7 +212,7 @@ impl Segment {
             }
             match self.verify(bytes, start) {
                 Verified::Frames(found) if found.bytes == 0 => return Ok(Fetched::End),
-                Verified::Frames(found) => return Ok(Fetched::Block(self.block(found, memory, start))),
+                Verified::Frames(found) => return Ok(Fetched::Block(self.block(&found, memory, start))),
                 Verified::NeedsMore(needed) if needed <= available => wanted = needed,
                 Verified::NeedsMore(needed) => {
                     let detail = format!("a record of {needed} bytes goes beyond the end of the log");
@@ -244,7 +244,7 @@ impl Segment {
         Verified::Frames(found)
     }
 
-    fn block(&self, found: FoundFrames, memory: Memory, start: FrameStart) -> Block {
+    fn block(&self, found: &FoundFrames, memory: Memory, start: FrameStart) -> Block {
         let next = FrameStart { offset: found.next, position: start.position + found.bytes as u64 };
         self.index.write().note(start, next, found.max_timestamp);
         let chunk = Chunk::complete(memory, start.offset, next.offset - start.offset, found.bytes);

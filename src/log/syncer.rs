@@ -197,7 +197,7 @@ impl Syncer {
             Some(log) => {
                 let broken = || log.is_broken().then(|| "a write failed, and could not be undone".to_owned());
                 if let Some(fault) = known_fault.clone().or_else(broken) {
-                    return self.write_again(log.as_ref(), fault, None, known_fault, wakeups);
+                    return self.write_again(log.as_ref(), &fault, None, known_fault, wakeups);
                 }
                 // What cannot be written is not there to be synced; who sent it is told.
                 drop(log.write_staged(wakeups));
@@ -219,7 +219,7 @@ impl Syncer {
                 Ok(())
             }
             (Err(fault), Some(log)) => {
-                self.write_again(log.as_ref(), fault, Some(&unsynced), known_fault, wakeups)
+                self.write_again(log.as_ref(), &fault, Some(&unsynced), known_fault, wakeups)
             }
             (Err(fault), None) => {
                 unsynced.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
@@ -233,15 +233,15 @@ impl Syncer {
     fn write_again(
         &self,
         log: &dyn SyncSource,
-        fault: String,
+        fault: &str,
         unsynced: Option<&Unsynced>,
         known_fault: &mut Option<String>,
         wakeups: &mut Wakeups,
     ) -> Result<()> {
-        let written = log.write_again(&fault, unsynced, wakeups);
+        let written = log.write_again(fault, unsynced, wakeups);
         match &written {
             Ok(()) => *known_fault = None,
-            Err(_) => *known_fault = Some(fault.clone()),
+            Err(_) => *known_fault = Some(fault.to_owned()),
         }
         if let Some(unsynced) = unsynced {
             let outcome = written.as_ref().map(|()| ()).map_err(|error| {

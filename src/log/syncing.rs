@@ -1,5 +1,5 @@
-//! A log as its syncer sees it: what is to be synced, what becomes of it, and going on in other files when a sync
-//! has failed.
+//! A log as its syncer sees it: what is to be synced, what becomes of it, and going on in other files when a
+//! sync has failed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

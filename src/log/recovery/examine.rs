@@ -429,7 +429,8 @@ impl Part {
             at = run.end;
         }
         let is_short = at.offset < self.end_offset && self.end_offset != OPEN_END;
-        if at.position < self.file.len && (is_short || self.end_offset == OPEN_END) || is_short {
+        let is_left = at.position < self.file.len && self.end_offset == OPEN_END;
+        if is_short || is_left {
             self.holes.push(Hole { start: at, next: None, detail: "it is damaged".to_owned() });
         }
         (self.end, self.is_scanned) = (at, true);

@@ -215,9 +215,9 @@ impl Mender<'_> {
         if self.log.is_all_synced {
             return Ok(());
         }
-        let scanned = self.log.parts.iter().filter(|part| part.is_scanned);
+        let mut scanned = self.log.parts.iter().filter(|part| part.is_scanned);
         scanned.clone().try_for_each(|part| part.file.sync_content())?;
-        scanned.last().map_or(Ok(()), |part| part.file.sync_name(self.storage))
+        scanned.next_back().map_or(Ok(()), |part| part.file.sync_name(self.storage))
     }
 
     /// Does with damage what the policy says.
