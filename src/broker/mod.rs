@@ -8,7 +8,6 @@ mod topics;
 
 use std::fmt;
 use std::path::Path;
-use std::thread::JoinHandle;
 
 pub use builder::BrokerBuilder;
 pub use groups::ResetTo;
@@ -22,6 +21,7 @@ use crate::log::{FileReads, FlushQueue};
 use crate::producer::{Producer, ProducerBuilder};
 use crate::record::codec::Codec;
 use crate::storage::DataDir;
+use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::topic::catalog::Catalog;
 
