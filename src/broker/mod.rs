@@ -4,6 +4,8 @@ mod builder;
 mod flusher;
 mod groups;
 mod report;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 mod topics;
 
 use std::fmt;
