@@ -78,8 +78,8 @@ pub(crate) mod channel {
 }
 
 thread_local! {
-    /// How much time has passed; not none, so that no wait of `Duration::MAX` has a deadline. Shuttle runs all
-    /// threads of a test on one.
+    /// How much time has passed; not none, so that no wait of `Duration::MAX` has a deadline. Shuttle runs
+    /// all threads of a test on one.
     static PASSED: Cell<Duration> = const { Cell::new(Duration::from_secs(1)) };
 }
 

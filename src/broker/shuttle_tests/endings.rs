@@ -1,5 +1,5 @@
-//! Ends in the middle of work: closing, dropping everything, deleting a topic. Whoever waits is told, and told
-//! the truth.
+//! Ends in the middle of work: closing, dropping everything, deleting a topic. Whoever waits is told, and
+//! told the truth.
 
 use super::history::{Enqueued, FOREVER, NOW, Reader, Seen, Sender, Sent, reader};
 use super::storage::Files;

@@ -1,5 +1,5 @@
-//! Files in memory, of which it is known what a power loss would leave, and whose syncs and writes can be made
-//! to fail.
+//! Files in memory, of which it is known what a power loss would leave, and whose syncs and writes can be
+//! made to fail.
 
 use std::collections::BTreeMap;
 use std::io;
