@@ -5,13 +5,14 @@ mod flusher;
 mod groups;
 mod health;
 mod recovery_report;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 mod topic_description;
 mod topics;
 mod verify;
 
 use std::fmt;
 use std::path::Path;
-use std::thread::JoinHandle;
 
 pub use builder::BrokerBuilder;
 pub use groups::ResetTo;
@@ -28,6 +29,7 @@ use crate::log::{FileReads, FlushQueue};
 use crate::producer::{Producer, ProducerBuilder};
 use crate::record::codec::Codec;
 use crate::storage::DataDir;
+use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::topic::catalog::Catalog;
 

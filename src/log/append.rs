@@ -2,7 +2,6 @@
 //! hands out what is needed to wait for it.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::completion::Completion;
 use super::partition_log::{Home, PartitionLog};
@@ -12,7 +11,7 @@ use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
 use crate::seeded_bugs::{Bug, is_planted};
-use crate::sync::{Arc, AtomicBool, Event, EventListener, Ordering};
+use crate::sync::{Arc, AtomicBool, Event, EventListener, Instant, Ordering};
 
 /// A batch that was enqueued.
 #[derive(Debug)]

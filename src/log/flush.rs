@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use super::syncer::Syncer;
 use crate::sync::Arc;
+use crate::sync::channel::{Receiver, Sender, unbounded};
 
 /// What the flusher is told.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl FlushQueue {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::path::Path;
 

@@ -29,7 +29,7 @@ use crate::sync::signal::Waiters;
 use crate::sync::{Arc, AtomicU64, CachePadded, Event, Mutex, MutexGuard, RwLock, Weak};
 
 /// How much of the end of a log on disk is kept in memory, where readers that keep up find it.
-pub(super) const DISK_TAIL_BYTES: u64 = if cfg!(loom) { 96 } else { 1 << 20 };
+pub(super) const DISK_TAIL_BYTES: u64 = if cfg!(any(loom, shuttle)) { 96 } else { 1 << 20 };
 
 /// The log of one partition.
 #[derive(Debug)]

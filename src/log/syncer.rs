@@ -244,7 +244,7 @@ impl Syncer {
             Err(_) => *known_fault = Some(fault.to_owned()),
         }
         if let Some(unsynced) = unsynced {
-            let outcome = written.as_ref().map(|()| ()).map_err(|error| {
+            let outcome = written.as_ref().copied().map_err(|error| {
                 AppendFault::Unknown(format!("{fault}; and it cannot be written again: {error}"))
             });
             unsynced.decide(&outcome, wakeups);

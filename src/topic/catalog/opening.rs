@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 
 use super::super::catalog_file::{TopicEntry, TopicState};
 use super::super::checkpoint::Checkpoint;
-use super::super::parallel;
 use super::{Catalog, CatalogHome, identities, new_topic};
 use crate::config::{Durability, RecoveryPolicy, TopicDefaults};
 use crate::error::Result;
 use crate::ids::TopicPartition;
 use crate::log::{ExaminedLog, LogIdentity, LogPlace, Mending, PartitionLog, Request, Verified};
-use crate::sync::Arc;
+use crate::sync::{Arc, parallel};
 
 /// How a directory is to be opened.
 #[derive(Clone, Copy, Debug)]
