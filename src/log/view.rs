@@ -118,6 +118,12 @@ impl View {
         self.chunks.front().map_or(Location::End, |chunk| Location::Chunk(TrackedArc::clone(chunk)))
     }
 
+    /// The first record in memory from `offset` on.
+    pub(super) fn next_record(&self, offset: u64) -> Option<u64> {
+        let holds = |chunk: &&TrackedArc<Chunk>| chunk.end_offset() > offset && chunk.visible().offsets > 0;
+        self.chunks.iter().find(holds).map(|chunk| chunk.base_offset().max(offset))
+    }
+
     /// All pieces, in order.
     pub(crate) fn pieces(&self) -> Pieces {
         let segments = self.segments.iter().map(|segment| (Arc::clone(segment), segment.readable()));
