@@ -151,7 +151,8 @@ pub(crate) fn read_through(broker: &Broker, topic: &str, partition: u32) -> Resu
         match consumer.poll(Duration::ZERO) {
             Ok(records) if records.is_empty() => return Ok(reading),
             Ok(records) => {
-                let copied = records.iter().map(|r| (r.offset(), r.value_bytes().unwrap_or_default().to_vec()));
+                let copied =
+                    records.iter().map(|r| (r.offset(), r.value_bytes().unwrap_or_default().to_vec()));
                 reading.records.extend(copied);
             }
             Err(Error::RecordsDamaged { first_offset, next_offset, .. }) => {
@@ -229,7 +230,11 @@ pub(crate) fn without_checkpoint(files: &Files) -> Files {
 
 /// Those of `files` that lie in `dir` itself.
 pub(crate) fn files_in(files: &Files, dir: &Path) -> Files {
-    files.iter().filter(|(path, _)| path.parent() == Some(dir)).map(|(path, b)| (path.clone(), b.clone())).collect()
+    files
+        .iter()
+        .filter(|(path, _)| path.parent() == Some(dir))
+        .map(|(path, b)| (path.clone(), b.clone()))
+        .collect()
 }
 
 /// Says which files of a partition differ.
