@@ -1,0 +1,7 @@
+//! What the modes share: the command line, random numbers, records that carry their name, findings.
+
+pub(crate) mod bugs;
+pub(crate) mod name;
+pub(crate) mod options;
+pub(crate) mod outcome;
+pub(crate) mod random;
