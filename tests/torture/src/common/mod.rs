@@ -1,7 +1,12 @@
 //! What the modes share: the command line, random numbers, records that carry their name, findings.
 
-pub(crate) mod bugs;
-pub(crate) mod name;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod random;
+
+pub(crate) mod bugs;
+pub(crate) mod ledger;
+pub(crate) mod name;
+pub(crate) mod shared;
+pub(crate) mod system;
+pub(crate) mod topics;
