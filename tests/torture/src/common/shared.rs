@@ -36,7 +36,7 @@ pub(crate) enum Fate {
 /// What a process says of itself in single words.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Word {
-    /// More than 0 while the directory is being opened.
+    /// While it opens: see [`OPENS_DIRECTORY`].
     Opening,
     /// What opening has come to: see [`RECOVERY_READS`].
     Recovering,
@@ -59,6 +59,11 @@ pub(crate) enum Word {
     /// Bytes of the text.
     TextBytes,
 }
+
+/// The broker is being opened.
+pub(crate) const OPENS_DIRECTORY: u64 = 1;
+/// The broker is open, and topics are made or opened.
+pub(crate) const OPENS_TOPICS: u64 = 2;
 
 /// Recovery reads or mends files of logs.
 pub(crate) const RECOVERY_READS: u64 = 1;

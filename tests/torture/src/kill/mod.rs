@@ -1,16 +1,252 @@
-//! `kill`: a process that sends is killed, and what it had acknowledged is looked for.
+//! `kill`: a process that sends is killed at random moments, through open, roll and recovery as well, and
+//! what it had acknowledged is looked for. Several processes one after the other use the same directory.
+//!
+//! What a process does is chosen by the seed; when it is killed follows from what it does by then, so a seed
+//! repeats the choices and not the moments.
 
-use std::process::ExitCode;
+mod child;
+mod moment;
+mod watched;
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use ottla::Broker;
+use tempfile::TempDir;
+
+use crate::common::ledger::Ledger;
 use crate::common::options::Options;
-use crate::common::outcome::Failure;
+use crate::common::outcome::{Failure, Finding, require_all, say};
+use crate::common::random::Random;
+use crate::common::shared::{SENDERS, Shared, Word};
+use crate::common::topics;
+use child::{Orders, unexpected};
+use moment::{Met, Moment};
 
+/// The hidden subcommand that is the process to be killed.
 pub(crate) const CHILD: &str = "kill-child";
 
-pub(crate) fn run(_options: &Options) -> Result<String, Failure> {
-    Err(Failure::harness("kill", "not there yet"))
+const CYCLES: u64 = 500;
+/// From so many cycles on, every count has to be more than zero.
+const CYCLES_TO_MEET_ALL: u64 = 100;
+const ACKNOWLEDGED_PER_CYCLE: u64 = 1_000;
+/// So many children use the same directory, at most.
+const CYCLES_PER_DIR: u64 = 12;
+/// So much is read again after a kill, at most.
+const RECORDS_PER_DIR: u64 = 120_000;
+const SIGKILL: i32 = 9;
+
+pub(crate) fn child_main(words: &[String]) -> ExitCode {
+    child::main(words)
 }
 
-pub(crate) fn child_main(_words: &[String]) -> ExitCode {
-    ExitCode::FAILURE
+pub(crate) fn run(options: &Options) -> Result<String, Failure> {
+    let mut run = Run::default();
+    let cycles = options.cycles.unwrap_or(CYCLES);
+    let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let is_over = |run: &Run| run.cycles >= cycles || end.is_some_and(|end| Instant::now() > end);
+    for number in 0.. {
+        let number = options.case.unwrap_or(number);
+        let mut directory = Directory::new(options, number)?;
+        let outcome = directory.run(&mut run, is_over);
+        if let Err(failure) = outcome {
+            return Err(directory.keep(failure));
+        }
+        if is_over(&run) || options.case.is_some() {
+            break;
+        }
+    }
+    let Run { cycles, acknowledged, torn, met, .. } = run;
+    say(&format!("looks={} in_sync={} in_commit={} kept={}", run.looks, met.sync, met.commit, run.kept));
+    if cycles >= CYCLES_TO_MEET_ALL {
+        let counts = [("in_open", met.open), ("in_roll", met.roll), ("in_recovery", met.recovery)];
+        require_all(&[&counts[..], &[("torn", torn)]].concat())?;
+    }
+    if options.case.is_none() && acknowledged < cycles * ACKNOWLEDGED_PER_CYCLE {
+        let what = format!("{acknowledged} records in {cycles} cycles are fewer than a thousand each");
+        return Err(Failure::new(Finding::NothingExercised, what));
+    }
+    let Met { open, roll, recovery, .. } = met;
+    let counts =
+        format!("acked={acknowledged} in_open={open} in_roll={roll} in_recovery={recovery} torn={torn}");
+    Ok(format!("cycles={cycles} {counts} lost=0 reordered=0 duplicated=0"))
+}
+
+/// What all children of a run did.
+#[derive(Debug, Default)]
+struct Run {
+    cycles: u64,
+    acknowledged: u64,
+    /// Torn tails that were reported.
+    torn: u64,
+    met: Met,
+    /// How often a directory was opened and compared with what was acknowledged.
+    looks: u64,
+    /// How many of the torn tails are kept in a file.
+    kept: u64,
+}
+
+/// A directory that one child after the other uses.
+struct Directory<'a> {
+    options: &'a Options,
+    number: u64,
+    random: Random,
+    place: TempDir,
+    ledger: Ledger,
+    next_sender: u64,
+    segment_bytes: u64,
+    power_loss: bool,
+    /// A child was killed since the directory was looked at.
+    needs_recovery: bool,
+}
+
+impl<'a> Directory<'a> {
+    fn new(options: &'a Options, number: u64) -> Result<Self, Failure> {
+        let mut random = Random::of_case(options.seed, number);
+        let place = tempfile::Builder::new().prefix("torture-kill-").tempdir();
+        Ok(Self {
+            options,
+            number,
+            place: place.map_err(|error| Failure::harness("make a directory", error))?,
+            ledger: Ledger::default(),
+            next_sender: 0,
+            segment_bytes: random.range(4 << 10..(64 << 10) + 1),
+            power_loss: random.one_in(2),
+            needs_recovery: false,
+            random,
+        })
+    }
+
+    fn run(&mut self, run: &mut Run, is_over: impl Fn(&Run) -> bool) -> Result<(), Failure> {
+        let cycles = 1 + self.random.below(CYCLES_PER_DIR);
+        for cycle in 0..cycles {
+            self.kill_one(run)?;
+            let is_last = cycle + 1 == cycles || is_over(run);
+            // The next child meets what this one left, or what a look at it left.
+            if is_last || self.random.below(3) > 0 {
+                self.look(run)?;
+            }
+            if is_last || self.ledger.records_seen() > RECORDS_PER_DIR {
+                break;
+            }
+        }
+        if self.needs_recovery { self.look(run) } else { Ok(()) }
+    }
+
+    /// Starts a child, kills it, and takes down what it had acknowledged.
+    fn kill_one(&mut self, run: &mut Run) -> Result<(), Failure> {
+        let shared = Shared::create().map_err(|error| Failure::harness("share memory", error))?;
+        let orders = self.orders(&shared);
+        let moment = Moment::choose(&mut self.random, self.needs_recovery, orders.large_bytes > 0);
+        let this = std::env::current_exe().map_err(|error| Failure::harness("find this program", error))?;
+        let started = Command::new(this).arg(CHILD).args(orders.words()).spawn();
+        let mut child = started.map_err(|error| Failure::harness("start a child", error))?;
+        let waited = moment.wait_for(&mut child, &shared, orders.senders);
+        // It may have ended by itself, which is said below.
+        drop(child.kill());
+        let status = child.wait().map_err(|error| Failure::harness("wait for a child", error))?;
+        if status.signal() != Some(SIGKILL) {
+            return Err(child_failed(&shared.text(), &format!("the child ended by itself: {status}")));
+        }
+        waited?;
+        run.cycles += 1;
+        run.acknowledged += shared.get(Word::Acknowledged);
+        run.met.add(&shared, self.needs_recovery);
+        self.ledger.hear(&shared, orders.first_sender);
+        self.needs_recovery = true;
+        Ok(())
+    }
+
+    fn orders(&mut self, shared: &Shared) -> Orders {
+        let random = &mut self.random;
+        let first_sender = self.next_sender;
+        self.next_sender += SENDERS as u64;
+        Orders {
+            dir: self.place.path().to_path_buf(),
+            words: shared.path().to_path_buf(),
+            seed: random.next(),
+            first_sender,
+            senders: random.range(1..SENDERS as u64),
+            segment_bytes: self.segment_bytes,
+            power_loss: self.power_loss,
+            large_bytes: if random.one_in(3) { random.range(1 << 20..8 << 20) } else { 0 },
+            // Half of them write as the library asks them to.
+            piece_bytes: if random.one_in(2) { random.range(4 << 10..256 << 10) } else { u64::MAX >> 1 },
+            bug: self.options.bug.clone(),
+        }
+    }
+
+    /// Opens the directory, compares it with what was acknowledged, and leaves it in one way or another.
+    fn look(&mut self, run: &mut Run) -> Result<(), Failure> {
+        let opened = Broker::open(self.place.path());
+        let broker = opened.map_err(unexpected("after a kill the directory does not open"))?;
+        healthy(&broker)?;
+        run.looks += 1;
+        for tail in &broker.recovery_report().torn_tails {
+            run.torn += 1;
+            if let Some(kept) = &tail.kept_in {
+                run.kept += 1;
+                check_kept(kept, tail.bytes)?;
+            }
+        }
+        self.ledger.check(topics::read(&broker)?)?;
+        self.needs_recovery = false;
+        if self.random.one_in(3) {
+            broker.close().map_err(unexpected("the broker does not close"))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the directory for those who want to look into it.
+    fn keep(self, failure: Failure) -> Failure {
+        let place = self.place.keep();
+        let note = format!(
+            "the seed repeats what was chosen and not when the kills came: run it some times; \
+            the directory is kept in {}",
+            place.display()
+        );
+        failure.repeated_by(format!("--case {} --cycles {CYCLES_PER_DIR}", self.number)).note(note)
+    }
+}
+
+/// What a child said last is what went wrong, if it said something.
+fn child_failed(text: &str, otherwise: &str) -> Failure {
+    let named = text.split_once(": ").and_then(|(word, detail)| {
+        let finding = Finding::ALL.into_iter().find(|finding| finding.word() == word)?;
+        Some(Failure::new(finding, format!("in the child: {detail}")))
+    });
+    named.unwrap_or_else(|| Failure::new(Finding::Crash, otherwise))
+}
+
+/// A log that was only ever killed has nothing but torn tails.
+fn healthy(broker: &Broker) -> Result<(), Failure> {
+    let report = broker.recovery_report();
+    if !report.lowered_commits.is_empty() {
+        return Err(Failure::new(Finding::Lost, format!("commits were lowered: {report:?}")));
+    }
+    Ok(())
+}
+
+/// What was cut off is in the file that the report names.
+fn check_kept(path: &std::path::Path, bytes: u64) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() == bytes => Ok(()),
+        found => {
+            let what = format!("{bytes} bytes were to be kept in {}: {found:?}", path.display());
+            Err(Failure::new(Finding::WrongReport, what))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_child_says_is_what_is_reported() {
+        assert_eq!(child_failed("wrong-bytes: offset 3", "it died").finding, Finding::WrongBytes);
+        assert_eq!(child_failed("", "it died").finding, Finding::Crash);
+        assert_eq!(child_failed("thread panicked: oh", "it died").finding, Finding::Crash);
+    }
 }
