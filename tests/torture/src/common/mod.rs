@@ -7,6 +7,7 @@ pub(crate) mod random;
 pub(crate) mod bugs;
 pub(crate) mod ledger;
 pub(crate) mod name;
+pub(crate) mod process;
 pub(crate) mod sender;
 pub(crate) mod shared;
 pub(crate) mod system;

@@ -39,6 +39,8 @@ pub(crate) struct Sender<'a> {
     window: VecDeque<(Name, Delivery)>,
     /// Bytes of a large batch; 0: it sends none.
     large_bytes: u64,
+    /// So many percent of its calls go to the topic that syncs each of them.
+    percent_synced: u64,
 }
 
 impl<'a> Sender<'a> {
@@ -46,13 +48,14 @@ impl<'a> Sender<'a> {
         broker: &Broker,
         shared: &'a Shared,
         (index, number): (usize, u64),
-        random: Random,
+        mut random: Random,
         large_bytes: u64,
     ) -> ottla::Result<Self> {
         let producers =
             TOPICS.iter().map(|(topic, _, _)| broker.producer(topic)).collect::<Result<_, _>>()?;
+        let percent_synced = random.pick(&[5, 15, 50]);
         let (units, window) = ([0; PARTITIONS], VecDeque::new());
-        Ok(Self { shared, index, number, producers, units, random, window, large_bytes })
+        Ok(Self { shared, index, number, producers, units, random, window, large_bytes, percent_synced })
     }
 
     /// One call, whatever it may be. False if it has no units left to send.
@@ -119,7 +122,6 @@ impl<'a> Sender<'a> {
         let of = (bytes / len).max(1) as u32;
         let first = self.begin(partition, of, len as u32);
         let names: Vec<Name> = (0..of).map(|number| Name { number, ..first }).collect();
-        let _during = self.shared.during(Word::WritingMuch);
         self.send_named(&names)
     }
 
@@ -182,7 +184,9 @@ impl<'a> Sender<'a> {
 
     /// A partition that can still be sent to.
     fn partition(&mut self) -> Option<usize> {
-        let first = self.random.below(PARTITIONS as u64) as usize;
+        let per_topic = PARTITIONS / TOPICS.len();
+        let topic = usize::from(self.random.below(100) < self.percent_synced);
+        let first = topic * per_topic + self.random.below(per_topic as u64) as usize;
         (first..first + PARTITIONS).map(|at| at % PARTITIONS).find(|&at| self.units[at] < UNITS)
     }
 

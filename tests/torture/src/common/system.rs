@@ -60,6 +60,12 @@ fn checked(outcome: libc::c_int) -> io::Result<()> {
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// From now on, this process is killed when the one that started it ends.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: it sets a number of this process; the others are not used.
+    checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })
+}
+
 /// From now on, files of this process cannot grow beyond `bytes`; `None`: as far as the system lets them. A
 /// write beyond it fails, and does not end the process.
 pub(crate) fn limit_file_size(bytes: Option<u64>) -> io::Result<()> {

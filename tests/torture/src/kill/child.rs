@@ -15,6 +15,7 @@ use super::watched::Watched;
 use crate::common::bugs;
 use crate::common::name::Name;
 use crate::common::outcome::{Failure, Finding};
+use crate::common::process::{self, unexpected};
 use crate::common::random::Random;
 use crate::common::sender::Sender;
 use crate::common::shared::{OPENS_DIRECTORY, OPENS_TOPICS, PARTITIONS, SENDERS, Shared, Word};
@@ -91,22 +92,10 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let outcome = bugs::plant(orders.bug.as_deref())
-        .map_err(|reason| Failure::new(Finding::Harness, reason))
-        .and_then(|()| run(&orders, &shared));
-    if let Err(failure) = outcome {
-        shared.set_text(&format!("{}: {}", failure.finding.word(), failure.detail));
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
-}
-
-/// Whatever fails here fails without a reason: nothing is wrong with the disk.
-pub(crate) fn unexpected(what: &str) -> impl Fn(ottla::Error) -> Failure {
-    move |error| match error {
-        ottla::Error::Corrupt { .. } => Failure::new(Finding::Fenced, format!("{what}: {error}")),
-        error => Failure::new(Finding::WrongError, format!("{what}: {error}")),
-    }
+    process::be_child(&shared, || {
+        bugs::plant(orders.bug.as_deref()).map_err(|reason| Failure::new(Finding::Harness, reason))?;
+        run(&orders, &shared)
+    })
 }
 
 fn run(orders: &Orders, shared: &Arc<Shared>) -> Result<(), Failure> {
@@ -133,7 +122,7 @@ fn run(orders: &Orders, shared: &Arc<Shared>) -> Result<(), Failure> {
 /// The first failure ends the process.
 fn end_with(shared: &Shared, outcome: Result<(), Failure>) {
     if let Err(failure) = outcome {
-        shared.set_text(&format!("{}: {}", failure.finding.word(), failure.detail));
+        process::say_failure(shared, &failure);
         std::process::exit(1);
     }
 }

@@ -9,19 +9,20 @@ mod moment;
 mod watched;
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ottla::Broker;
+use ottla::{Broker, TornTail};
 use tempfile::TempDir;
 
-use crate::common::ledger::Ledger;
+use crate::common::ledger::{Contents, Ledger};
 use crate::common::options::Options;
 use crate::common::outcome::{Failure, Finding, require_all, say};
+use crate::common::process::{self, failure_said, unexpected};
 use crate::common::random::Random;
 use crate::common::shared::{SENDERS, Shared, Word};
 use crate::common::topics;
-use child::{Orders, unexpected};
+use child::Orders;
 use moment::{Met, Moment};
 
 /// The hidden subcommand that is the process to be killed.
@@ -124,7 +125,7 @@ impl<'a> Directory<'a> {
             self.kill_one(run)?;
             let is_last = cycle + 1 == cycles || is_over(run);
             // The next child meets what this one left, or what a look at it left.
-            if is_last || self.random.below(3) > 0 {
+            if is_last || self.random.one_in(2) {
                 self.look(run)?;
             }
             if is_last || self.ledger.records_seen() > RECORDS_PER_DIR {
@@ -139,15 +140,13 @@ impl<'a> Directory<'a> {
         let shared = Shared::create().map_err(|error| Failure::harness("share memory", error))?;
         let orders = self.orders(&shared);
         let moment = Moment::choose(&mut self.random, self.needs_recovery, orders.large_bytes > 0);
-        let this = std::env::current_exe().map_err(|error| Failure::harness("find this program", error))?;
-        let started = Command::new(this).arg(CHILD).args(orders.words()).spawn();
-        let mut child = started.map_err(|error| Failure::harness("start a child", error))?;
+        let mut child = process::start(CHILD, &orders.words())?;
         let waited = moment.wait_for(&mut child, &shared, orders.senders);
         // It may have ended by itself, which is said below.
         drop(child.kill());
         let status = child.wait().map_err(|error| Failure::harness("wait for a child", error))?;
         if status.signal() != Some(SIGKILL) {
-            return Err(child_failed(&shared.text(), &format!("the child ended by itself: {status}")));
+            return Err(failure_said(&shared.text(), &format!("the child ended by itself: {status}")));
         }
         waited?;
         run.cycles += 1;
@@ -170,7 +169,7 @@ impl<'a> Directory<'a> {
             senders: random.range(1..SENDERS as u64),
             segment_bytes: self.segment_bytes,
             power_loss: self.power_loss,
-            large_bytes: if random.one_in(3) { random.range(1 << 20..8 << 20) } else { 0 },
+            large_bytes: if random.one_in(2) { random.range(1 << 20..8 << 20) } else { 0 },
             // Half of them write as the library asks them to.
             piece_bytes: if random.one_in(2) { random.range(4 << 10..256 << 10) } else { u64::MAX >> 1 },
             bug: self.options.bug.clone(),
@@ -183,14 +182,13 @@ impl<'a> Directory<'a> {
         let broker = opened.map_err(unexpected("after a kill the directory does not open"))?;
         healthy(&broker)?;
         run.looks += 1;
+        let contents = topics::read(&broker)?;
         for tail in &broker.recovery_report().torn_tails {
             run.torn += 1;
-            if let Some(kept) = &tail.kept_in {
-                run.kept += 1;
-                check_kept(kept, tail.bytes)?;
-            }
+            run.kept += u64::from(tail.kept_in.is_some());
+            check_tail(tail, &contents)?;
         }
-        self.ledger.check(topics::read(&broker)?)?;
+        self.ledger.check(contents)?;
         self.needs_recovery = false;
         if self.random.one_in(3) {
             broker.close().map_err(unexpected("the broker does not close"))?;
@@ -210,15 +208,6 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// What a child said last is what went wrong, if it said something.
-fn child_failed(text: &str, otherwise: &str) -> Failure {
-    let named = text.split_once(": ").and_then(|(word, detail)| {
-        let finding = Finding::ALL.into_iter().find(|finding| finding.word() == word)?;
-        Some(Failure::new(finding, format!("in the child: {detail}")))
-    });
-    named.unwrap_or_else(|| Failure::new(Finding::Crash, otherwise))
-}
-
 /// A log that was only ever killed has nothing but torn tails.
 fn healthy(broker: &Broker) -> Result<(), Failure> {
     let report = broker.recovery_report();
@@ -228,25 +217,17 @@ fn healthy(broker: &Broker) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What was cut off is in the file that the report names.
-fn check_kept(path: &std::path::Path, bytes: u64) -> Result<(), Failure> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.len() == bytes => Ok(()),
-        found => {
-            let what = format!("{bytes} bytes were to be kept in {}: {found:?}", path.display());
-            Err(Failure::new(Finding::WrongReport, what))
-        }
+/// What was cut off is in the file that the report names, and what the report says of the end is so.
+fn check_tail(tail: &TornTail, contents: &Contents) -> Result<(), Failure> {
+    let wrong = |what| Err(Failure::new(Finding::WrongReport, format!("{what}: {tail:?}")));
+    let kept = tail.kept_in.as_ref().map(|path| std::fs::metadata(path).map_or(0, |found| found.len()));
+    if kept.is_some_and(|kept| kept != tail.bytes) {
+        return wrong("what was cut off is not kept");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_child_says_is_what_is_reported() {
-        assert_eq!(child_failed("wrong-bytes: offset 3", "it died").finding, Finding::WrongBytes);
-        assert_eq!(child_failed("", "it died").finding, Finding::Crash);
-        assert_eq!(child_failed("thread panicked: oh", "it died").finding, Finding::Crash);
+    match topics::partition_of(&tail.partition.topic, tail.partition.partition) {
+        Some(partition) if contents.partitions[partition].len() as u64 != tail.end_offset => {
+            wrong("the log does not end there")
+        }
+        _ => Ok(()),
     }
 }

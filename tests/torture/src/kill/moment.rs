@@ -34,6 +34,8 @@ pub(crate) struct Moment {
 
 /// A child that has not come so far by then is killed all the same.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Whoever waits for slow syncs has acknowledged enough by then.
+const SENDING: Duration = Duration::from_millis(150);
 /// What is aimed at may not come any more.
 const AIM_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -43,25 +45,24 @@ impl Moment {
     pub(crate) fn choose(random: &mut Random, needs_recovery: bool, has_large: bool) -> Self {
         let aim = match random.below(100) {
             0..5 => Aim::Any,
-            5..12 => Aim::Open,
-            12..20 if needs_recovery => Aim::RecoveryReads,
-            20..40 if needs_recovery => Aim::RecoveryMends,
-            40..50 => Aim::Sync,
+            5..18 => Aim::Open,
+            18..33 if needs_recovery => Aim::RecoveryReads,
+            33..50 if needs_recovery => Aim::RecoveryMends,
+            33..50 => Aim::Sync,
             50..60 => Aim::Commit,
-            60..75 if has_large => Aim::LargeWrite,
-            60..90 => Aim::Roll,
+            60..82 if has_large => Aim::LargeWrite,
+            60..92 => Aim::Roll,
             _ => Aim::Sending,
         };
-        Self { aim, acknowledged: random.range(200..8_000), wait: Self::wait(aim, random) }
+        Self { aim, acknowledged: random.range(200..5_000), wait: Self::wait(aim, random) }
     }
 
     fn wait(aim: Aim, random: &mut Random) -> Duration {
         let most = match aim {
             Aim::Any => 60_000,
-            Aim::Open | Aim::RecoveryReads => 3_000,
-            Aim::RecoveryMends => 1_000,
+            Aim::Open | Aim::RecoveryReads | Aim::RecoveryMends => 1_000,
             Aim::Roll | Aim::Sync | Aim::Commit => 200,
-            Aim::LargeWrite => 8_000,
+            Aim::LargeWrite => 2_000,
             Aim::Sending => 500,
         };
         Duration::from_micros(random.up_to_any_size(most) - 1)
@@ -80,8 +81,10 @@ impl Moment {
             }
             _ => {
                 let is_done = || shared.get(Word::Done) >= senders;
-                let is_enough = || shared.get(Word::Acknowledged) >= self.acknowledged || is_done();
-                pause(child, give_up, is_enough)?;
+                pause(child, give_up, || shared.get(Word::Acknowledged) > 0)?;
+                let enough = Instant::now() + SENDING;
+                let is_enough = || shared.get(Word::Acknowledged) >= self.acknowledged;
+                pause(child, give_up, || is_enough() || is_done() || Instant::now() > enough)?;
                 if let Some(word) = self.word() {
                     let end = Instant::now() + AIM_PATIENCE;
                     watch(child, give_up, || shared.get(word) > 0 || is_done() || Instant::now() > end)?;

@@ -10,6 +10,9 @@ use ottla::storage::{Disk, LockOutcome, OpenMode, Storage, StorageFile};
 
 use crate::common::shared::{OPENS_DIRECTORY, RECOVERY_MENDS, RECOVERY_READS, Shared, Word};
 
+/// What takes long enough to be met in the middle.
+const MUCH: usize = 128 << 10;
+
 /// Files on disk, watched.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
@@ -130,6 +133,7 @@ impl StorageFile for WatchedFile {
     }
 
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
+        let _much = (buf.len() >= MUCH).then(|| self.storage.shared.during(Word::WritingMuch));
         let piece = buf.len().min(self.storage.piece_bytes);
         let outcome = self.file.write_at(&buf[..piece], position);
         if position > 0 {
