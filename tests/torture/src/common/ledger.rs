@@ -28,10 +28,15 @@ pub(crate) struct Ledger {
     acknowledged_commits: [u64; PARTITIONS],
     attempted_commits: [u64; PARTITIONS],
     /// Whether sends may be refused. If not, no unit can be there without those before it.
-    pub(crate) has_refusals: bool,
+    has_refusals: bool,
 }
 
 impl Ledger {
+    /// For a directory in which sends may be refused.
+    pub(crate) fn with_refusals() -> Self {
+        Self { has_refusals: true, ..Self::default() }
+    }
+
     /// Takes down what a process said, whose senders have the numbers from `first_sender` on. It must have
     /// ended.
     pub(crate) fn hear(&mut self, shared: &Shared, first_sender: u64) {

@@ -54,8 +54,11 @@ pub(crate) enum Word {
     Done,
     /// Free for the mode: how far the process has come.
     Stage,
-    /// How often the mode saw what it wanted to see.
-    Sightings,
+    /// Calls that answered that there is no room: sends, commits, topics that were to be made, opens.
+    FullSends,
+    FullCommits,
+    FullTopics,
+    FullOpens,
     /// Bytes of the text.
     TextBytes,
 }

@@ -36,6 +36,15 @@ pub(crate) fn open_topics(broker: &Broker, segment_bytes: u64) -> ottla::Result<
     Ok(())
 }
 
+/// In a log that nothing has damaged there are at most torn tails.
+pub(crate) fn healthy(broker: &Broker) -> Result<(), Failure> {
+    let report = broker.recovery_report();
+    if !report.lowered_commits.is_empty() {
+        return Err(Failure::new(Finding::Lost, format!("commits were lowered: {report:?}")));
+    }
+    Ok(())
+}
+
 /// Everything that a broker holds, and what the group has committed. A topic that is not there has no
 /// records: the process died before it was made.
 pub(crate) fn read(broker: &Broker) -> Result<Contents, Failure> {

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use ottla::{Broker, Durability, Raw};
 
-use super::healthy;
 use super::watched::Watched;
 use crate::common::bugs;
 use crate::common::name::Name;
@@ -19,7 +18,7 @@ use crate::common::process::{self, unexpected};
 use crate::common::random::Random;
 use crate::common::sender::Sender;
 use crate::common::shared::{OPENS_DIRECTORY, OPENS_TOPICS, PARTITIONS, SENDERS, Shared, Word};
-use crate::common::topics::{GROUP, TOPICS, home, open_topics, partition_of};
+use crate::common::topics::{self, GROUP, TOPICS, home, open_topics, partition_of};
 
 /// What a child is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +105,7 @@ fn run(orders: &Orders, shared: &Arc<Shared>) -> Result<(), Failure> {
     let broker = builder.open().map_err(unexpected("the directory does not open"))?;
     shared.set(Word::Recovering, 0);
     shared.set(Word::Opening, OPENS_TOPICS);
-    healthy(&broker)?;
+    topics::healthy(&broker)?;
     open_topics(&broker, orders.segment_bytes).map_err(unexpected("a topic cannot be opened"))?;
     shared.set(Word::Opening, 0);
     thread::scope(|scope| {

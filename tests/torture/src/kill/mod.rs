@@ -180,7 +180,7 @@ impl<'a> Directory<'a> {
     fn look(&mut self, run: &mut Run) -> Result<(), Failure> {
         let opened = Broker::open(self.place.path());
         let broker = opened.map_err(unexpected("after a kill the directory does not open"))?;
-        healthy(&broker)?;
+        topics::healthy(&broker)?;
         run.looks += 1;
         let contents = topics::read(&broker)?;
         for tail in &broker.recovery_report().torn_tails {
@@ -206,15 +206,6 @@ impl<'a> Directory<'a> {
         );
         failure.repeated_by(format!("--case {} --cycles {CYCLES_PER_DIR}", self.number)).note(note)
     }
-}
-
-/// A log that was only ever killed has nothing but torn tails.
-fn healthy(broker: &Broker) -> Result<(), Failure> {
-    let report = broker.recovery_report();
-    if !report.lowered_commits.is_empty() {
-        return Err(Failure::new(Finding::Lost, format!("commits were lowered: {report:?}")));
-    }
-    Ok(())
 }
 
 /// What was cut off is in the file that the report names, and what the report says of the end is so.
