@@ -52,6 +52,7 @@ fn child_role(words: &[String]) -> Option<(Role, &[String])> {
         kill::CHILD => kill::child_main,
         full_disk::INSIDE => full_disk::inside_main,
         full_disk::WORKER => full_disk::worker_main,
+        self_test::LIST => self_test::list_main,
         _ => return None,
     };
     Some((role, rest))
@@ -59,7 +60,9 @@ fn child_role(words: &[String]) -> Option<(Role, &[String])> {
 
 fn run(mode: &str, options: &Options) -> ExitCode {
     say(&format!("seed {}", options.seed));
-    if let Err(reason) = common::bugs::plant(options.bug.as_deref()) {
+    // The self-test takes a bug as the only one to look for.
+    let bug = options.bug.as_deref().filter(|_| mode != "self-test");
+    if let Err(reason) = common::bugs::plant(bug) {
         eprintln!("{reason}");
         return ExitCode::from(2);
     }

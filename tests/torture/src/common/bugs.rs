@@ -22,3 +22,15 @@ pub(crate) fn plant(name: Option<&str>) -> Result<(), String> {
         Some(_) => Err("--bug needs a build with RUSTFLAGS=\"--cfg ottla_seeded_bugs\"".to_owned()),
     }
 }
+
+/// The names of the bugs that this build can have.
+#[cfg(ottla_seeded_bugs)]
+pub(crate) fn names() -> Vec<&'static str> {
+    ottla::seeded_bugs::Bug::ALL.map(ottla::seeded_bugs::Bug::name).to_vec()
+}
+
+/// There are none in this build.
+#[cfg(not(ottla_seeded_bugs))]
+pub(crate) fn names() -> Vec<&'static str> {
+    Vec::new()
+}

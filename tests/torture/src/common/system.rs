@@ -104,12 +104,6 @@ pub(crate) fn mount_small(dir: &Path, bytes: u64) -> io::Result<()> {
     mount(c"tmpfs", dir, Some(c"tmpfs"), 0, Some(&room))
 }
 
-pub(crate) fn unmount(dir: &Path) -> io::Result<()> {
-    let dir = c_path(dir)?;
-    // SAFETY: the path is a string that outlives the call.
-    checked(unsafe { libc::umount2(dir.as_ptr(), libc::MNT_DETACH) })
-}
-
 fn mount(
     source: &std::ffi::CStr,
     dir: &Path,

@@ -148,7 +148,7 @@ impl<'a> Worker<'a> {
         loop {
             let turn = self.pause.read().unwrap_or_else(PoisonError::into_inner);
             if self.shared.get(Word::Done) > 0 {
-                return sender.wait_until(0).or_else(|error| self.refused(index, error).map(drop));
+                return sender.wait_until(0).or_else(|error| self.refused(index, &error).map(drop));
             }
             let outcome = sender.step();
             drop(turn);
@@ -160,7 +160,7 @@ impl<'a> Worker<'a> {
                     return if done { Ok(()) } else { Err(nothing_left) };
                 }
                 Err(error) => {
-                    self.refused(index, error)?;
+                    self.refused(index, &error)?;
                     // Enough of it is left for the time after.
                     let often = self.refusals[index].load(Ordering::Acquire).min(10 * REFUSALS);
                     thread::sleep(Duration::from_micros(100 * often));
@@ -169,9 +169,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn refused(&self, index: usize, error: Error) -> Result<(), Failure> {
-        if !is_full(self.orders.limit, &error) {
-            return Err(wrong_error("a send without room", &error));
+    fn refused(&self, index: usize, error: &Error) -> Result<(), Failure> {
+        if !is_full(self.orders.limit, error) {
+            return Err(wrong_error("a send without room", error));
         }
         self.shared.add(Word::FullSends, 1);
         self.refusals[index].fetch_add(1, Ordering::AcqRel);
