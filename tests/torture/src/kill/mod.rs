@@ -148,13 +148,13 @@ impl<'a> Directory<'a> {
         if status.signal() != Some(SIGKILL) {
             return Err(failure_said(&shared.text(), &format!("the child ended by itself: {status}")));
         }
-        waited?;
         run.cycles += 1;
         run.acknowledged += shared.get(Word::Acknowledged);
         run.met.add(&shared, self.needs_recovery);
         self.ledger.hear(&shared, orders.first_sender);
         self.needs_recovery = true;
-        Ok(())
+        // If it stood still, what it had acknowledged may say why.
+        waited.or_else(|stuck| self.look(run).and(Err(stuck)))
     }
 
     fn orders(&mut self, shared: &Shared) -> Orders {
