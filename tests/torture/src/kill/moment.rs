@@ -73,7 +73,10 @@ impl Moment {
         let give_up = Instant::now() + PATIENCE;
         match self.aim {
             Aim::Any => {}
-            Aim::Open => watch(child, give_up, || shared.get(Word::Opening) > 0)?,
+            Aim::Open => {
+                let is_there = || shared.get(Word::Opening) > 0 || shared.get(Word::Acknowledged) > 0;
+                watch(child, give_up, is_there)?;
+            }
             Aim::RecoveryReads | Aim::RecoveryMends => {
                 let least = if self.aim == Aim::RecoveryReads { RECOVERY_READS } else { RECOVERY_MENDS };
                 let is_there = || shared.get(Word::Recovering) >= least || shared.get(Word::Acknowledged) > 0;
