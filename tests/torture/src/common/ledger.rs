@@ -17,6 +17,13 @@ pub(crate) struct Contents {
     pub(crate) committed: [Option<u64>; PARTITIONS],
 }
 
+impl Contents {
+    /// How many records each partition has.
+    pub(crate) fn ends(&self) -> [usize; PARTITIONS] {
+        std::array::from_fn(|partition| self.partitions[partition].len())
+    }
+}
+
 /// What was heard of everything that was sent to a directory.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {

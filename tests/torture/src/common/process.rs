@@ -4,6 +4,8 @@
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 
+use ottla::Error;
+
 use super::outcome::{Failure, Finding};
 use super::shared::Shared;
 use super::system;
@@ -53,10 +55,12 @@ pub(crate) fn failure_said(text: &str, otherwise: &str) -> Failure {
 }
 
 /// For what cannot fail with reason, since nothing is wrong with the disk.
-pub(crate) fn unexpected(what: &str) -> impl Fn(ottla::Error) -> Failure {
-    move |error| {
+pub(crate) fn unexpected(what: &str) -> impl Fn(Error) -> Failure {
+    move |error: Error| {
         let finding = match error {
-            ottla::Error::Corrupt { .. } => Finding::Fenced,
+            Error::Corrupt { .. } | Error::PartitionFenced { .. } | Error::RecordsDamaged { .. } => {
+                Finding::Fenced
+            }
             _ => Finding::WrongError,
         };
         Failure::new(finding, format!("{what}: {error}"))

@@ -7,6 +7,7 @@ use ottla::{Broker, Durability, Raw, TopicConfig, TopicPartition};
 use super::ledger::Contents;
 use super::name::Name;
 use super::outcome::{Failure, Finding};
+use super::process::unexpected;
 use super::shared::PARTITIONS;
 
 /// Topics, their levels and partitions. Partitions are counted over all of them.
@@ -36,11 +37,24 @@ pub(crate) fn open_topics(broker: &Broker, segment_bytes: u64) -> ottla::Result<
     Ok(())
 }
 
-/// In a log that nothing has damaged there are at most torn tails.
+/// In a log that nothing has damaged there are at most torn tails, and it takes records.
 pub(crate) fn healthy(broker: &Broker) -> Result<(), Failure> {
-    let report = broker.recovery_report();
+    let (report, health) = (broker.recovery_report(), broker.health());
+    if let Some(damage) = report.damaged.first() {
+        return Err(Failure::new(Finding::Fenced, format!("nothing was damaged, and yet: {damage:?}")));
+    }
+    if let Some(fault) = health.partitions.first() {
+        return Err(Failure::new(
+            Finding::Fenced,
+            format!("{} takes no records: {}", fault.partition, fault.error),
+        ));
+    }
     if !report.lowered_commits.is_empty() {
-        return Err(Failure::new(Finding::Lost, format!("commits were lowered: {report:?}")));
+        let what = format!("commits were lowered: {:?}", report.lowered_commits);
+        return Err(Failure::new(Finding::Lost, what));
+    }
+    if report.damaged_checkpoint.is_some() || !health.ended_threads.is_empty() {
+        return Err(Failure::new(Finding::WrongReport, format!("{report:?} {health:?}")));
     }
     Ok(())
 }
@@ -70,10 +84,10 @@ fn read_partition(broker: &Broker, topic: &str, number: u32) -> Result<Vec<Name>
     let failed =
         |error: ottla::Error| Failure::new(Finding::WrongError, format!("{place} cannot be read: {error}"));
     let consumer = broker.consumer::<Raw, Raw>().assign(topic, [number]).build();
-    let mut consumer = consumer.map_err(failed)?;
+    let mut consumer = consumer.map_err(&failed)?;
     let mut names = Vec::new();
     loop {
-        let records = consumer.poll(Duration::ZERO).map_err(failed)?;
+        let records = consumer.poll(Duration::ZERO).map_err(&failed)?;
         if records.is_empty() {
             break;
         }

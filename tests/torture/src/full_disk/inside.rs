@@ -103,6 +103,10 @@ fn watch(worker: &mut Child, shared: &Shared, kill_after: Option<u64>) -> Result
 fn open_without_room(orders: &Orders, shared: &Shared, ledger: &mut Ledger) -> Result<(), Failure> {
     let io = |error| Failure::harness("fill the file system", error);
     orders.leave_room(0).map_err(io)?;
+    let reading = Broker::builder().data_dir(orders.data_dir()).read_only(true).open();
+    let reading = reading.map_err(unexpected("opening to read without room"))?;
+    ledger.check(topics::read(&reading)?)?;
+    drop(reading);
     match Broker::open(orders.data_dir()) {
         Ok(broker) => {
             topics::healthy(&broker)?;

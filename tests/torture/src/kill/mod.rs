@@ -20,7 +20,7 @@ use crate::common::options::Options;
 use crate::common::outcome::{Failure, Finding, require_all, say};
 use crate::common::process::{self, failure_said, unexpected};
 use crate::common::random::Random;
-use crate::common::shared::{SENDERS, Shared, Word};
+use crate::common::shared::{PARTITIONS, SENDERS, Shared, Word};
 use crate::common::topics;
 use child::Orders;
 use moment::{Met, Moment};
@@ -178,6 +178,8 @@ impl<'a> Directory<'a> {
 
     /// Opens the directory, compares it with what was acknowledged, and leaves it in one way or another.
     fn look(&mut self, run: &mut Run) -> Result<(), Failure> {
+        let verified = if self.random.one_in(3) { Some(self.verify()?) } else { None };
+        let read = if self.random.one_in(6) { Some(self.read_only()?) } else { None };
         let opened = Broker::open(self.place.path());
         let broker = opened.map_err(unexpected("after a kill the directory does not open"))?;
         topics::healthy(&broker)?;
@@ -188,12 +190,45 @@ impl<'a> Directory<'a> {
             run.kept += u64::from(tail.kept_in.is_some());
             check_tail(tail, &contents)?;
         }
+        if verified.as_ref().is_some_and(|verified| *verified != contents.ends()) {
+            let what = format!("verify said {verified:?}, and there is {:?}", contents.ends());
+            return Err(Failure::new(Finding::WrongReport, what));
+        }
+        if read.is_some_and(|read| read != contents) {
+            return Err(Failure::new(Finding::WrongReport, "opened to be read, it held something else"));
+        }
         self.ledger.check(contents)?;
         self.needs_recovery = false;
         if self.random.one_in(3) {
             broker.close().map_err(unexpected("the broker does not close"))?;
         }
         Ok(())
+    }
+
+    /// Looks through the directory without opening it: how many records each partition has.
+    fn verify(&self) -> Result<[usize; PARTITIONS], Failure> {
+        let report = Broker::verify(self.place.path()).map_err(unexpected("after a kill, verify"))?;
+        let mut ends = [0; PARTITIONS];
+        for verdict in &report.partitions {
+            if !verdict.damage.is_empty() {
+                return Err(Failure::new(Finding::Fenced, format!("verify: {:?}", verdict.damage)));
+            }
+            let is_whole = verdict.records == verdict.end_offset - verdict.start_offset;
+            if !is_whole || verdict.synced_offset > verdict.end_offset {
+                return Err(Failure::new(Finding::WrongReport, format!("{verdict:?}")));
+            }
+            let place = &verdict.partition;
+            if let Some(partition) = topics::partition_of(&place.topic, place.partition) {
+                ends[partition] = verdict.end_offset as usize;
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Opens the directory only to read it, and reads all of it.
+    fn read_only(&self) -> Result<Contents, Failure> {
+        let opened = Broker::builder().data_dir(self.place.path()).read_only(true).open();
+        topics::read(&opened.map_err(unexpected("after a kill it does not open to be read"))?)
     }
 
     /// Keeps the directory for those who want to look into it.

@@ -102,6 +102,14 @@ impl Storage for Watched {
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
         Disk.lock(path, owner)
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        Disk.lock_shared(path)
+    }
+
+    fn boot_id(&self) -> io::Result<Option<String>> {
+        Disk.boot_id()
+    }
 }
 
 #[derive(Debug)]
