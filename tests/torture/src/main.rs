@@ -8,10 +8,13 @@
 //! It prints the seed first. At the end stands one line: `OK MODE ..` and exit 0, or `FAIL MODE FINDING: ..`
 //! and how to repeat it, and exit 1. A wrong command line exits 2.
 
+mod cases;
 mod common;
 mod full_disk;
 mod kill;
+mod power;
 mod self_test;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -22,8 +25,12 @@ use common::outcome::{Failure, say};
 type Mode = fn(&Options) -> Result<String, Failure>;
 
 /// Every mode, in the order of the help text.
-const MODES: [(&str, Mode); 3] =
-    [("kill", kill::run), ("full-disk", full_disk::run), ("self-test", self_test::run)];
+const MODES: [(&str, Mode); 4] = [
+    ("kill", kill::run),
+    ("power", power::run),
+    ("full-disk", full_disk::run),
+    ("self-test", self_test::run),
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
