@@ -45,6 +45,14 @@ pub(crate) fn say_failure(shared: &Shared, failure: &Failure) {
     shared.set_text(&format!("{}: {}", failure.finding.word(), failure.detail));
 }
 
+/// Ends the process at its first failure, whatever its other threads do.
+pub(crate) fn end_with(shared: &Shared, outcome: Result<(), Failure>) {
+    if let Err(failure) = outcome {
+        say_failure(shared, &failure);
+        std::process::exit(1);
+    }
+}
+
 /// What a process said last is what went wrong, if it said something.
 pub(crate) fn failure_said(text: &str, otherwise: &str) -> Failure {
     let named = text.split_once(": ").and_then(|(word, detail)| {

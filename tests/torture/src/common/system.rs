@@ -118,6 +118,16 @@ fn mount(
     checked(unsafe { libc::mount(source.as_ptr(), dir.as_ptr(), kind, flags, options) })
 }
 
+/// How many bytes can still be written below `dir`.
+pub(crate) fn room(dir: &Path) -> io::Result<u64> {
+    let dir = c_path(dir)?;
+    // SAFETY: a block of numbers may be all zero.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a string that outlives the call, and `found` a place for the answer.
+    checked(unsafe { libc::statvfs(dir.as_ptr(), &mut found) })?;
+    Ok(found.f_bavail * found.f_frsize)
+}
+
 fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
     use std::os::unix::ffi::OsStrExt;
     std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)

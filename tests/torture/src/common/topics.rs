@@ -81,8 +81,7 @@ pub(crate) fn read(broker: &Broker) -> Result<Contents, Failure> {
 
 fn read_partition(broker: &Broker, topic: &str, number: u32) -> Result<Vec<Name>, Failure> {
     let place = TopicPartition::new(topic, number);
-    let failed =
-        |error: ottla::Error| Failure::new(Finding::WrongError, format!("{place} cannot be read: {error}"));
+    let failed = unexpected("reading a partition");
     let consumer = broker.consumer::<Raw, Raw>().assign(topic, [number]).build();
     let mut consumer = consumer.map_err(&failed)?;
     let mut names = Vec::new();

@@ -13,7 +13,7 @@ use super::orders::{Limit, Orders, is_full};
 use crate::common::bugs;
 use crate::common::ledger::Ledger;
 use crate::common::outcome::{Failure, Finding};
-use crate::common::process::{self, unexpected};
+use crate::common::process::{self, end_with, unexpected};
 use crate::common::random::Random;
 use crate::common::sender::Sender;
 use crate::common::shared::{PARTITIONS, Shared, Word};
@@ -97,24 +97,17 @@ impl<'a> Worker<'a> {
         self.orders.leave_room(room).map_err(io("leave little room"))?;
         self.shared.set(Word::Stage, FILLS);
         let large_bytes = if self.random.one_in(2) { 1 << 20 } else { 0 };
-        let outcome = thread::scope(|scope| {
+        thread::scope(|scope| {
             for index in 0..SENDERS {
                 let (worker, broker, seed) = (&self, &broker, self.orders.seed);
                 scope.spawn(move || {
                     let random = Random::of_case(seed, index as u64);
-                    if let Err(failure) = worker.send_all(broker, index, random, large_bytes) {
-                        process::say_failure(worker.shared, &failure);
-                        std::process::exit(1);
-                    }
+                    end_with(worker.shared, worker.send_all(broker, index, random, large_bytes));
                 });
             }
-            self.meet_full(&broker, &mut commits)?;
-            self.meet_room(&broker, &mut commits)
+            end_with(self.shared, self.meet_full(&broker, &mut commits));
+            end_with(self.shared, self.meet_room(&broker, &mut commits));
         });
-        if let Err(failure) = outcome {
-            process::say_failure(self.shared, &failure);
-            std::process::exit(1);
-        }
         self.leave(&broker)
     }
 
@@ -153,7 +146,10 @@ impl<'a> Worker<'a> {
             let outcome = sender.step();
             drop(turn);
             match outcome {
-                Ok(true) => drop(self.successes[index].fetch_add(1, Ordering::AcqRel)),
+                Ok(true) => {
+                    self.successes[index].fetch_add(1, Ordering::AcqRel);
+                    self.wait_for_others(index);
+                }
                 Ok(false) => {
                     let done = self.shared.get(Word::Stage) >= RESUMED;
                     let nothing_left = Failure::new(Finding::Harness, "a sender has nothing left to send");
@@ -166,6 +162,17 @@ impl<'a> Worker<'a> {
                     thread::sleep(Duration::from_micros(100 * often));
                 }
             }
+        }
+    }
+
+    /// One who has seen enough goes on slowly, so that it has something left to send when the others have.
+    fn wait_for_others(&self, index: usize) {
+        let (seen, enough) = match self.shared.get(Word::Stage) {
+            FREED => (&self.successes[index], SUCCESSES),
+            _ => (&self.refusals[index], REFUSALS),
+        };
+        if seen.load(Ordering::Acquire) >= enough {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 

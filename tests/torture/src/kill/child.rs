@@ -14,7 +14,7 @@ use super::watched::Watched;
 use crate::common::bugs;
 use crate::common::name::Name;
 use crate::common::outcome::{Failure, Finding};
-use crate::common::process::{self, unexpected};
+use crate::common::process::{self, end_with, unexpected};
 use crate::common::random::Random;
 use crate::common::sender::Sender;
 use crate::common::shared::{OPENS_DIRECTORY, OPENS_TOPICS, PARTITIONS, SENDERS, Shared, Word};
@@ -116,14 +116,6 @@ fn run(orders: &Orders, shared: &Arc<Shared>) -> Result<(), Failure> {
         end_with(shared, read_and_commit(&broker, shared));
     });
     Ok(())
-}
-
-/// The first failure ends the process.
-fn end_with(shared: &Shared, outcome: Result<(), Failure>) {
-    if let Err(failure) = outcome {
-        process::say_failure(shared, &failure);
-        std::process::exit(1);
-    }
 }
 
 fn send_all(broker: &Broker, shared: &Shared, orders: &Orders, index: usize) -> Result<(), Failure> {
