@@ -1,6 +1,7 @@
 //! Processes that this program starts of itself: how they are started, end with their parent, and say why
 //! they failed.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 
@@ -12,9 +13,17 @@ use super::system;
 
 /// Starts this program in another role.
 pub(crate) fn start(role: &str, words: &[String]) -> Result<Child, Failure> {
-    let this = std::env::current_exe().map_err(|error| Failure::harness("find this program", error))?;
-    let started = Command::new(this).arg(role).args(words).spawn();
+    let started = Command::new(this_program()?).arg(role).args(words).spawn();
     started.map_err(|error| Failure::harness("start a process", error))
+}
+
+/// This program as it runs, even if its file has been replaced meanwhile.
+fn this_program() -> Result<PathBuf, Failure> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() {
+        return Ok(running.to_path_buf());
+    }
+    std::env::current_exe().map_err(|error| Failure::harness("find this program", error))
 }
 
 /// What a process that was started does: it ends with its parent, a panic on any thread ends it, and what
