@@ -1,9 +1,10 @@
 //! What can go wrong, grouped by what the caller can do about it.
 
 mod codec;
+mod kinds;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use codec::{CodecError, DecodeError, RecordPart};
 
@@ -246,9 +247,9 @@ pub enum Error {
         latest: u64,
     },
 
-    /// The records at the position are damaged, or their file is missing: what was read is not what was written.
-    /// Nothing was changed. Other records are not affected: seek to `next_offset` to go on without those that
-    /// are lost, or open the broker with another [`RecoveryPolicy`](crate::RecoveryPolicy).
+    /// The records at the position are damaged, or their file is missing: what was read is not what was
+    /// written. Nothing was changed. Other records are not affected: seek to `next_offset` to go on without
+    /// those that are lost, or open the broker with another [`RecoveryPolicy`](crate::RecoveryPolicy).
     #[error(
         "records of {partition} from offset {first_offset} {} are damaged: {} at byte {position}: {detail}",
         next_offset.map_or_else(|| "on".to_owned(), |next| format!("to {}", next.saturating_sub(1))),
@@ -356,8 +357,8 @@ pub enum Error {
     },
 
     /// A sync failed after the record, or the commit, was written, or a write failed that could not be
-    /// undone, and writing it to another file failed too: it may or may not be there later. The partition takes no
-    /// records until that is settled: see [`PartitionFailed`](Error::PartitionFailed).
+    /// undone, and writing it to another file failed too: it may or may not be there later. The partition
+    /// takes no records until that is settled: see [`PartitionFailed`](Error::PartitionFailed).
     #[error("it is not known whether offset {offset} of {partition} is kept: {fault}")]
     OutcomeUnknown {
         /// The partition.
@@ -379,10 +380,11 @@ pub enum Error {
         topic: String,
     },
 
-    /// A sync failed, or a write that could not be undone, and writing what may be lost of it to a new file failed
-    /// too. The partition takes no records for now; reading it works. The broker tries again by itself, every
-    /// [`sync_interval`](crate::TopicConfig::sync_interval), as long as it has the records in memory; opening it
-    /// again recovers what is on disk. (If the disk is full, it is [`StorageFull`](Error::StorageFull).)
+    /// A sync failed, or a write that could not be undone, and writing what may be lost of it to a new file
+    /// failed too. The partition takes no records for now; reading it works. The broker tries again by
+    /// itself, every [`sync_interval`](crate::TopicConfig::sync_interval), as long as it has the records in
+    /// memory; opening it again recovers what is on disk. (If the disk is full, it is
+    /// [`StorageFull`](Error::StorageFull).)
     #[error("{partition} takes no records until what may be lost has been written again: {fault}")]
     PartitionFailed {
         /// The partition.
@@ -391,12 +393,12 @@ pub enum Error {
         fault: String,
     },
 
-    /// When the broker was opened, bytes of the partition were damaged that had been on stable storage. They were
-    /// left untouched: the partition takes no records, and serves all that are good. Open the broker with
-    /// another [`RecoveryPolicy`](crate::RecoveryPolicy), or put back what was there.
+    /// When the broker was opened, bytes of the partition were damaged that had been on stable storage. They
+    /// were left untouched: the partition takes no records, and serves all that are good. Open the broker
+    /// with another [`RecoveryPolicy`](crate::RecoveryPolicy), or put back what was there.
     #[error(
-        "{partition} takes no records, because {} is damaged at byte {position}, from offset {first_offset} on: \
-        {detail}; open the broker with another recovery_policy to go on",
+        "{partition} takes no records, because {} is damaged at byte {position}, \
+        from offset {first_offset} on: {detail}; open the broker with another recovery_policy to go on",
         path.display()
     )]
     PartitionFenced {
@@ -430,8 +432,8 @@ pub enum Error {
         detail: String,
     },
 
-    /// A file, or a record of the committed offsets, was written by a later version of this crate. It was left
-    /// untouched.
+    /// A file, or a record of the committed offsets, was written by a later version of this crate. It was
+    /// left untouched.
     #[error("{} has format version {found}; this version reads up to {supported}", path.display())]
     UnsupportedFormat {
         /// The file.
@@ -441,63 +443,6 @@ pub enum Error {
         /// The highest version this crate reads.
         supported: u16,
     },
-}
-
-impl Error {
-    /// Whether the same call may succeed later without anything else being done: the disk was full, too much
-    /// was on its way, or the system refused for the moment. Not so for
-    /// [`PartlyAppended`](Error::PartlyAppended): the same call would append some records again.
-    ///
-    /// ```
-    /// use ottla::Error;
-    /// assert!(!Error::Closed.is_retriable());
-    /// ```
-    #[must_use]
-    pub fn is_retriable(&self) -> bool {
-        matches!(self, Self::StorageFull { .. } | Self::TopicFull { .. } | Self::Io { .. })
-    }
-
-    /// The same error for another who waits for the same append.
-    pub(crate) fn duplicate(&self) -> Self {
-        let copy = |source: &io::Error| match source.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(source.kind(), source.to_string()),
-        };
-        match self {
-            Self::StorageFull { operation, path, source } => {
-                Self::StorageFull { operation, path: path.clone(), source: copy(source) }
-            }
-            Self::Io { operation, path, source } => {
-                Self::Io { operation, path: path.clone(), source: copy(source) }
-            }
-            Self::TopicDeleted { topic } => Self::TopicDeleted { topic: topic.clone() },
-            Self::PartitionFailed { partition, fault } => {
-                Self::PartitionFailed { partition: partition.clone(), fault: fault.clone() }
-            }
-            Self::PartitionFenced { partition, path, position, first_offset, detail } => Self::PartitionFenced {
-                partition: partition.clone(),
-                path: path.clone(),
-                position: *position,
-                first_offset: *first_offset,
-                detail: detail.clone(),
-            },
-            Self::ReadOnly { operation } => Self::ReadOnly { operation },
-            _ => Self::Closed,
-        }
-    }
-
-    /// Names the operation and the file that an I/O error belongs to.
-    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| {
-            let path = path.to_path_buf();
-            match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Self::StorageFull { operation, path, source }
-                }
-                _ => Self::Io { operation, path, source },
-            }
-        }
-    }
 }
 
 fn named_group(group: &str) -> String {

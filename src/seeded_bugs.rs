@@ -1,5 +1,6 @@
-//! Known bugs that can be put back, one at a time, to see that the tests which claim to catch them do. They are
-//! in builds with `--cfg ottla_seeded_bugs` only; in all others [`is_planted`] is false before the program runs.
+//! Known bugs that can be put back, one at a time, to see that the tests which claim to catch them do. They
+//! are in builds with `--cfg ottla_seeded_bugs` only; in all others [`is_planted`] is false before the
+//! program runs.
 
 #[cfg(ottla_seeded_bugs)]
 use crate::sync::{AtomicUsize, Ordering};

@@ -105,18 +105,18 @@ impl BrokerBuilder {
         self
     }
 
-    /// Whether opening reads and verifies every record, also those that are known to have been synced: then all
-    /// damage is in the [report](Broker::recovery_report). Default: `false`; those are verified when they are read.
-    /// Of no effect without a directory.
+    /// Whether opening reads and verifies every record, also those that are known to have been synced: then
+    /// all damage is in the [report](Broker::recovery_report). Default: `false`; those are verified when they
+    /// are read. Of no effect without a directory.
     pub fn verify_on_open(mut self, verify: bool) -> Self {
         self.verify_on_open = verify;
         self
     }
 
-    /// Whether to open the directory without changing anything in it, and without the right to: to read what it
-    /// holds, of which a torn tail is left out. Whatever would change something, a commit too, is answered with
-    /// [`Error::ReadOnly`]. Several brokers may read a directory at a time, but none while another one owns it.
-    /// Starts no thread until a future reads. Default: `false`. Of no effect without a directory.
+    /// Whether to open the directory without changing anything in it, and without the right to: to read what
+    /// it holds, of which a torn tail is left out. Whatever would change something, a commit too, is answered
+    /// with [`Error::ReadOnly`]. Several brokers may read a directory at a time, but none while another one
+    /// owns it. Starts no thread until a future reads. Default: `false`. Of no effect without a directory.
     ///
     /// ```
     /// use std::time::Duration;
@@ -153,8 +153,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// Opens the broker. In a directory: takes its lock, reads the catalog, and verifies the records that are not
-    /// known to have been synced.
+    /// Opens the broker. In a directory: takes its lock, reads the catalog, and verifies the records that are
+    /// not known to have been synced.
     ///
     /// # Errors
     /// As [`Broker::open`](crate::Broker::open); [`Error::InvalidConfig`] for a durability that a broker
@@ -256,8 +256,8 @@ pub(super) fn system_clock() -> Arc<dyn Clock> {
 /// A commit beyond the end of its partition (the records were lost, or lived in memory) would make a group
 /// miss records that are yet to be sent: it is lowered to the end.
 ///
-/// If that cannot be written, because the log of commits is fenced, no commit can be: the group begins beyond the
-/// end, and is told.
+/// If that cannot be written, because the log of commits is fenced, no commit can be: the group begins beyond
+/// the end, and is told.
 fn lower_commits(catalog: &Catalog, committed: &CommittedOffsets) -> Result<Vec<LoweredCommit>> {
     let topics = catalog.topics();
     let mut lowered = Vec::new();

@@ -5,14 +5,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::error::Result;
 use crate::log::{FlushRequest, Syncer};
-use crate::sync::Arc;
+use crate::sync::channel::{Receiver, RecvTimeoutError};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Instant};
 
 pub(super) const THREAD_NAME: &str = "ottla-flusher";
 

@@ -1,6 +1,6 @@
 //! What does not work now, of a broker that is open.
 
-use super::Broker;
+use super::{Broker, Disk};
 use crate::error::Error;
 use crate::ids::TopicPartition;
 
@@ -20,10 +20,11 @@ use crate::ids::TopicPartition;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Health {
-    /// Partitions that take no records, for now or until the broker is opened again, and why. Reading them works.
+    /// Partitions that take no records, for now or until the broker is opened again, and why. Reading them
+    /// works.
     pub partitions: Vec<PartitionFault>,
-    /// Threads of the broker that have ended though it is open. What they were for is not done any more: open it
-    /// again.
+    /// Threads of the broker that have ended though it is open. What they were for is not done any more: open
+    /// it again.
     pub ended_threads: Vec<&'static str>,
 }
 
@@ -47,15 +48,14 @@ impl Health {
 }
 
 impl Broker {
-    /// What does not work now: partitions that are fenced, or that wait for a fault to end, and background work
-    /// that has ended. Does no I/O; to be asked now and then.
+    /// What does not work now: partitions that are fenced, or that wait for a fault to end, and background
+    /// work that has ended. Does no I/O; to be asked now and then.
     #[must_use]
     pub fn health(&self) -> Health {
         let faults = self.inner.catalog.faults().into_iter();
-        let partitions = faults
-            .map(|(log, error)| PartitionFault { partition: log.topic_partition(), error })
-            .collect();
-        let ended_threads = self.inner.disk.as_ref().map_or(Vec::new(), |disk| disk.ended_threads());
+        let partitions =
+            faults.map(|(log, error)| PartitionFault { partition: log.topic_partition(), error }).collect();
+        let ended_threads = self.inner.disk.as_ref().map_or(Vec::new(), Disk::ended_threads);
         Health { partitions, ended_threads }
     }
 }

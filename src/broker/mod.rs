@@ -5,13 +5,14 @@ mod flusher;
 mod groups;
 mod health;
 mod recovery_report;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 mod topic_description;
 mod topics;
 mod verify;
 
 use std::fmt;
 use std::path::Path;
-use std::thread::JoinHandle;
 
 pub use builder::BrokerBuilder;
 pub use groups::ResetTo;
@@ -28,6 +29,7 @@ use crate::log::{FileReads, FlushQueue};
 use crate::producer::{Producer, ProducerBuilder};
 use crate::record::codec::Codec;
 use crate::storage::DataDir;
+use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::topic::catalog::Catalog;
 
@@ -90,13 +92,13 @@ impl Broker {
     ///
     /// # Errors
     /// [`Error::DirectoryInUse`] if another broker, in this process or another, has it open;
-    /// [`Error::Corrupt`] if its catalog is damaged or missing, and [`Error::UnsupportedFormat`] if it holds what
-    /// a later version wrote (nothing is changed then); [`Error::Io`], [`Error::StorageFull`].
+    /// [`Error::Corrupt`] if its catalog is damaged or missing, and [`Error::UnsupportedFormat`] if it holds
+    /// what a later version wrote (nothing is changed then); [`Error::Io`], [`Error::StorageFull`].
     ///
-    /// Reads and verifies, before it returns, the records that are not known to have been synced: nothing after a
-    /// [`close`](Self::close), and after a crash at most the last segment or two of each partition. What was found
-    /// and mended is in [`Broker::recovery_report`]. A partition that is damaged takes no records, and does not
-    /// keep the broker from opening: see [`RecoveryPolicy`](crate::RecoveryPolicy).
+    /// Reads and verifies, before it returns, the records that are not known to have been synced: nothing
+    /// after a [`close`](Self::close), and after a crash at most the last segment or two of each partition.
+    /// What was found and mended is in [`Broker::recovery_report`]. A partition that is damaged takes no
+    /// records, and does not keep the broker from opening: see [`RecoveryPolicy`](crate::RecoveryPolicy).
     ///
     /// ```
     /// use ottla::{Broker, Error, TopicConfig};
@@ -278,9 +280,9 @@ impl Broker {
     /// # Errors
     /// The first of what went wrong; the broker is closed all the same. [`Error::PartitionFailed`] if the
     /// disk refused a sync, now or earlier, and what may be lost could not be written again;
-    /// [`Error::StorageFull`] or [`Error::Io`] if a record whose delivery was detached could not be written. If
-    /// it is only the checkpoint that could not be written, as the error says, nothing is lost: the next open
-    /// reads more.
+    /// [`Error::StorageFull`] or [`Error::Io`] if a record whose delivery was detached could not be written.
+    /// If it is only the checkpoint that could not be written, as the error says, nothing is lost: the next
+    /// open reads more.
     pub fn close(&self) -> Result<()> {
         // One who comes second waits: the directory is to be free when `close` returns.
         let _one_at_a_time = self.inner.closing.lock();

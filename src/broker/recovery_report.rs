@@ -39,8 +39,8 @@ pub struct RecoveryReport {
     /// Topics that were deleted, or never finished, or that were to get partitions, of which files could not
     /// be removed. It is tried again when the name is used, and at the next open.
     pub unremoved_topics: Vec<String>,
-    /// Why the checkpoint, which says what is known to have been synced, could not be used; nothing is lost with
-    /// it. `None` if it could, or if there is none.
+    /// Why the checkpoint, which says what is known to have been synced, could not be used; nothing is lost
+    /// with it. `None` if it could, or if there is none.
     pub damaged_checkpoint: Option<String>,
     /// Why a new checkpoint could not be written. Nothing is lost with it: the next open reads more.
     pub unwritten_checkpoint: Option<String>,

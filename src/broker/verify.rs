@@ -25,7 +25,8 @@ use crate::topic::catalog::{self, CatalogHome};
 ///
 /// let report = Broker::verify(dir)?;
 /// assert!(report.is_clean());
-/// let payments = report.partitions.iter().find(|each| each.partition.topic == "payments").expect("it is there");
+/// let mut partitions = report.partitions.iter();
+/// let payments = partitions.find(|each| each.partition.topic == "payments").expect("it is there");
 /// assert_eq!((payments.records, payments.end_offset, payments.synced_offset), (1, 1, 1));
 /// # Ok::<(), ottla::Error>(())
 /// ```
@@ -85,8 +86,8 @@ impl PartitionVerdict {
 }
 
 impl Broker {
-    /// Reads and verifies every record in the directory `dir`, and changes nothing, whatever it finds. No broker
-    /// may own the directory meanwhile; others may read it. Needs no right to write.
+    /// Reads and verifies every record in the directory `dir`, and changes nothing, whatever it finds. No
+    /// broker may own the directory meanwhile; others may read it. Needs no right to write.
     ///
     /// # Errors
     /// [`Error::DirectoryInUse`]; [`Error::Corrupt`] for a catalog that is damaged or missing, without which

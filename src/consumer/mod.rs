@@ -18,7 +18,7 @@ mod wake;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use builder::ConsumerBuilder;
 pub use commit_future::CommitFuture;
@@ -31,8 +31,8 @@ use crate::error::{Error, Result};
 use crate::group::{Commit, Coordinator, Membership};
 use crate::log::Files;
 use crate::record::codec::Codec;
-use crate::sync::Arc;
 use crate::sync::signal::{Signal, Sleep};
+use crate::sync::{Arc, Instant};
 use commits::Committing;
 use following::Following;
 use pace::Pace;

@@ -8,7 +8,7 @@ use super::records::PartitionRun;
 
 /// A poller that has caught up looks this often again before it sleeps; together the pauses between the looks
 /// take about as long as a wake-up would.
-pub(super) const LOOKS_BEFORE_SLEEP: usize = 8;
+pub(super) const LOOKS_BEFORE_SLEEP: usize = if cfg!(shuttle) { 1 } else { 8 };
 const SPINS_BETWEEN_LOOKS: usize = 100;
 
 /// A poll that returns fewer records than this is a small one; after so many small ones in a row, each found

@@ -150,7 +150,8 @@ impl CommittedOffsets {
         Ok(Self { log: Log::ReadOnly, ..Self::open(log, clock)? })
     }
 
-    /// Reads back what `log` holds. Damaged records are left out: the group begins again with an earlier commit.
+    /// Reads back what `log` holds. Damaged records are left out: the group begins again with an earlier
+    /// commit.
     pub(crate) fn open(log: Arc<PartitionLog>, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut groups: BTreeMap<String, BTreeMap<Place, Entry>> = BTreeMap::new();
         let mut cursor = Cursor::new(log.start_offset());

@@ -2,7 +2,6 @@
 //! hands out what is needed to wait for it.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::completion::Completion;
 use super::partition_log::{Home, PartitionLog};
@@ -12,7 +11,7 @@ use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
 use crate::seeded_bugs::{Bug, is_planted};
-use crate::sync::{Arc, AtomicBool, Event, EventListener, Ordering};
+use crate::sync::{Arc, AtomicBool, Event, EventListener, Instant, Ordering};
 
 /// A batch that was enqueued.
 #[derive(Debug)]
@@ -76,8 +75,7 @@ impl PartitionLog {
             // Nobody else has anything to write: no need to agree with others on who does it. Nothing is to
             // be synced before it is seen either, whatever the topic promises from now on.
             self.request_sync(home, &mut stage);
-            if is_planted(Bug::AckBeforeWrite) {
-                self.request_write(home, &mut stage);
+            if is_planted(Bug::AckBeforeWrite) && self.request_write(home, &mut stage) {
                 return Ok(base_offset);
             }
             drop(stage);
@@ -116,8 +114,13 @@ impl PartitionLog {
         }
         let base_offset = self.stage_batch(&mut stage, batch)?;
         let completion = stage.completion();
-        self.request_write(home, &mut stage);
+        let is_asked = self.request_write(home, &mut stage);
         self.request_sync(home, &mut stage);
+        drop(stage);
+        if !is_asked {
+            // Nobody else will.
+            home.syncer.work_for(&completion);
+        }
         Ok(Enqueued { base_offset, pending: Some(Pending::new(completion, home)) })
     }
 

@@ -464,7 +464,7 @@ mod tests {
     fn a_reader_on_another_thread_only_ever_sees_whole_published_frames() {
         let mut writer = writer(8 * 1_000);
         let chunk = TrackedArc::clone(writer.chunk());
-        let reader = std::thread::spawn(move || {
+        let reader = crate::sync::thread::spawn(move || {
             let mut seen = 0;
             while seen < 1_000 {
                 let visible = chunk.visible();

@@ -8,9 +8,9 @@ use crate::sync::TrackedArc;
 
 /// A chunk starts small, so that an idle partition costs little, and doubles with use up to a size at which
 /// its handling no longer counts.
-const FIRST_CHUNK_BYTES: u64 = if cfg!(loom) { LARGEST_CHUNK_BYTES } else { 4 << 10 };
-/// In a model two frames are a chunk.
-const LARGEST_CHUNK_BYTES: u64 = if cfg!(loom) { 96 } else { 256 << 10 };
+const FIRST_CHUNK_BYTES: u64 = if cfg!(any(loom, shuttle)) { LARGEST_CHUNK_BYTES } else { 4 << 10 };
+/// Under a model checker two frames are a chunk.
+const LARGEST_CHUNK_BYTES: u64 = if cfg!(any(loom, shuttle)) { 96 } else { 256 << 10 };
 
 /// How many chunks that left the view are kept for their memory to be used again.
 const RETIRED_CHUNKS: usize = 4;

@@ -4,11 +4,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
-use crate::sync::{Arc, AtomicBool, Event, EventListener, Listener, OnceLock, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, Event, EventListener, Instant, Listener, OnceLock, Ordering, fence};
 
 /// Why batches were not acknowledged.
 #[derive(Clone, Debug)]

@@ -32,6 +32,9 @@ pub(super) struct DiskTail {
     unpublished: Option<StagedBytes>,
     /// Who waits for a sync.
     waiting: Vec<Promise>,
+    /// Whether a sync mark was written since the last sync. It is not worth one, until the log ends.
+    mark_unsynced: bool,
+    syncs_marks: bool,
     /// Why what is not known to be synced has to be written to a new file before anything else is.
     broken: Option<String>,
 }
@@ -49,6 +52,8 @@ impl DiskTail {
             recovery_point: recovered.end_offset,
             unpublished: None,
             waiting: Vec::new(),
+            mark_unsynced: false,
+            syncs_marks: false,
             broken: None,
         })
     }
@@ -89,7 +94,8 @@ impl DiskTail {
         self.broken.as_ref()
     }
 
-    /// Nothing may be written or synced until everything that is not known to be synced has been written again.
+    /// Nothing may be written or synced until everything that is not known to be synced has been written
+    /// again.
     pub(super) fn break_off(&mut self, fault: String) {
         self.broken.get_or_insert(fault);
     }
@@ -113,6 +119,7 @@ impl DiskTail {
             if frame.is_record() {
                 self.end_offset = frame.offset() + 1;
             }
+            self.mark_unsynced |= !frame.is_record();
             let end = FrameStart { offset: self.end_offset, position: self.position };
             index.note(start, end, if frame.is_record() { frame.timestamp() } else { i64::MIN });
         }
@@ -161,9 +168,11 @@ impl DiskTail {
 
     /// What a sync has to do; `None` if nothing. Those who wait for it go with it.
     pub(super) fn take_unsynced(&mut self) -> Option<Unsynced> {
-        if self.recovery_point == self.end_offset && self.sealed_unsynced.is_empty() {
+        let is_mark_left = self.syncs_marks && self.mark_unsynced;
+        if self.recovery_point == self.end_offset && self.sealed_unsynced.is_empty() && !is_mark_left {
             return None;
         }
+        self.mark_unsynced = false;
         let mut segments = self.sealed_unsynced.clone();
         segments.push(Arc::clone(&self.active));
         Some(Unsynced {
@@ -184,7 +193,13 @@ impl DiskTail {
         self.recovery_point
     }
 
-    /// Takes note that everything which is written lies in files that were synced, of which `active` is the last.
+    /// The log ends: what is in its files is to be synced to the last byte.
+    pub(super) fn sync_marks_too(&mut self) {
+        self.syncs_marks = true;
+    }
+
+    /// Takes note that everything which is written lies in files that were synced, of which `active` is the
+    /// last.
     pub(super) fn rewritten(&mut self, active: Arc<Segment>) {
         self.active = active;
         self.sealed_unsynced.clear();

@@ -1,14 +1,13 @@
 //! Reading from files on a thread of its own, for futures: they must not block the thread that runs them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::{self, JoinHandle};
-
-use crossbeam_channel::{Sender, unbounded};
 
 use super::offset_index::FrameStart;
 use super::segment::{Fetched, Segment};
 use crate::error::{Error, Result};
+use crate::sync::channel::{Receiver, Sender, unbounded};
 use crate::sync::signal::Signal;
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex};
 
 /// Where a fetch reads files.
@@ -74,7 +73,7 @@ impl FileReads {
         let mut thread = self.thread.lock();
         if matches!(*thread, ReadThread::NotStarted) {
             let (sender, requests) = unbounded::<Request>();
-            let run = move || requests.into_iter().for_each(Request::answer);
+            let run = move || answer_all(&requests);
             let started = thread::Builder::new().name(Self::THREAD_NAME.to_owned()).spawn(run);
             let handle = started.map_err(Error::io("start a thread to read", segment.path()))?;
             *thread = ReadThread::Runs(sender, handle);
@@ -93,6 +92,13 @@ impl FileReads {
             // It survives what panics in a read; there is nothing else to hear from it.
             drop(handle.join());
         }
+    }
+}
+
+/// Until nobody is left who could ask.
+fn answer_all(requests: &Receiver<Request>) {
+    while let Ok(request) = requests.recv() {
+        request.answer();
     }
 }
 

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use super::syncer::Syncer;
 use crate::sync::Arc;
+use crate::sync::channel::{Receiver, Sender, unbounded};
 
 /// What the flusher is told.
 #[derive(Debug)]
@@ -49,13 +48,14 @@ impl FlushQueue {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::path::Path;
 
     use super::*;
     use crate::clock::SystemClock;
     use crate::config::{Durability, RecoveryPolicy, TopicConfig, TopicDefaults};
+    use crate::error::Error;
     use crate::log::{LogIdentity, LogPlace, PartitionLog, Request};
     use crate::record::frame::NewRecord;
     use crate::storage::{DataDir, MemoryStorage};
@@ -91,6 +91,18 @@ mod tests {
             }
             assert!(requests.len() <= 2, "{} requests at {durability:?}", requests.len());
         }
+    }
+
+    #[test]
+    fn a_log_whose_flusher_has_ended_takes_no_records_and_leaves_nobody_waiting() {
+        let (flush, requests) = FlushQueue::new();
+        let log = log(&TopicConfig::new().durability(Durability::PowerLoss), flush);
+        drop(requests);
+        let pending = log.enqueue(&[RECORD]).expect("it is taken").pending.expect("on disk");
+        assert!(pending.outcome(0).expect("decided").is_ok(), "what was taken is written and synced");
+        assert!(matches!(log.enqueue(&[RECORD]), Err(Error::PartitionFailed { .. })));
+        assert!(matches!(log.append(&[RECORD]), Err(Error::PartitionFailed { .. })));
+        assert!(log.fault().is_some());
     }
 
     #[test]

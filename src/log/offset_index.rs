@@ -1,5 +1,6 @@
-//! A sparse index of one segment: where a frame about every 4 KiB begins. Kept in memory, made from frames that
-//! were verified as they passed by, and only a hint of where to begin walking; never evidence about the log.
+//! A sparse index of one segment: where a frame about every 4 KiB begins. Kept in memory, made from frames
+//! that were verified as they passed by, and only a hint of where to begin walking; never evidence about the
+//! log.
 //!
 //! Of a segment that was not read when its log was opened, it knows what has been read since.
 
@@ -54,7 +55,7 @@ impl OffsetIndex {
         if is_next {
             self.max_timestamp = self.max_timestamp.max(max_timestamp);
             // Of those behind the first, too much is said: a search begins a little early.
-            for entry in self.entries[after.saturating_sub(1)..].iter_mut() {
+            for entry in &mut self.entries[after.saturating_sub(1)..] {
                 if (start.position..end.position).contains(&entry.start.position) {
                     let is_first = entry.start.position == start.position;
                     entry.max_timestamp_before =
@@ -74,7 +75,7 @@ impl OffsetIndex {
     /// Where to begin walking, in a segment that ends at `end`, to find the first frame with a timestamp of
     /// `timestamp` or more: at or before it. `None` if the segment has no such frame.
     pub(crate) fn before_timestamp(&self, timestamp: i64, end: u64) -> Option<FrameStart> {
-        if self.max_timestamp < timestamp {
+        if self.max_timestamp < timestamp || self.entries.is_empty() {
             return (self.known.position < end).then_some(self.known);
         }
         let after = self.entries.partition_point(|entry| entry.max_timestamp_before < timestamp);
@@ -123,7 +124,9 @@ mod tests {
             assert!(start.offset <= first && first - start.offset <= 4, "{timestamp}");
         }
         assert_eq!(index.before_timestamp(991, end), None);
-        assert_eq!(OffsetIndex::new(frame(0)).before_timestamp(0, 64), None);
+        let empty = OffsetIndex::new(frame(0));
+        assert_eq!(empty.before_timestamp(i64::MIN, 64), None);
+        assert_eq!(empty.before_timestamp(i64::MIN, 65), Some(frame(0)), "it was not read yet");
     }
 
     #[test]

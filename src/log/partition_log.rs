@@ -8,32 +8,28 @@
 //! index. `tail` is held during a write, `stage` and the others never during I/O. None is held while a
 //! codec runs; readers take only `view`, briefly, and not at every fetch.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::chunk::StagedBytes;
-use super::completion::{AppendFault, Completion};
+use super::completion::AppendFault;
 use super::disk_tail::DiskTail;
 use super::health::{Health, Status};
 use super::identity::{LogIdentity, LogPlace};
-use super::offset_index::FrameStart;
-use super::recovery::{self, Damage, Mending, Recovered, Request, SyncedTo, Verified};
-use super::segment::{Segment, WriteError};
-use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::recovery::SyncedTo;
+use super::segment::WriteError;
 use super::settings::LogSettings;
 use super::stage::{Piece, Stage, TakenBack};
-use super::syncer::{SyncSource, Syncer, Unsynced};
+use super::syncer::Syncer;
 use super::view::View;
 use super::wakeups::Wakeups;
-use crate::config::{Durability, RecoveryPolicy, TopicSettings};
+use crate::config::{Durability, TopicSettings};
 use crate::error::{Error, Result};
-use crate::record::frame::{CrcSeed, NewRecord};
-use crate::seeded_bugs::{Bug, is_planted};
+use crate::record::frame::NewRecord;
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, AtomicU64, CachePadded, Event, Mutex, MutexGuard, RwLock, Weak};
 
 /// How much of the end of a log on disk is kept in memory, where readers that keep up find it.
-const DISK_TAIL_BYTES: u64 = if cfg!(loom) { 96 } else { 1 << 20 };
+pub(super) const DISK_TAIL_BYTES: u64 = if cfg!(any(loom, shuttle)) { 96 } else { 1 << 20 };
 
 /// The log of one partition.
 #[derive(Debug)]
@@ -44,7 +40,7 @@ pub(crate) struct PartitionLog {
     stage: CachePadded<Mutex<Stage>>,
     view: CachePadded<RwLock<View>>,
     waiters: Arc<Waiters>,
-    health: Health,
+    pub(super) health: Health,
     /// Records below this offset were deleted; a reader that is there looks again.
     pub(super) trimmed: AtomicU64,
     /// Whether readers pass over damaged records.
@@ -67,35 +63,11 @@ pub(super) struct Home {
 
 /// What makes a log one on disk.
 #[derive(Debug, Default)]
-struct Disk {
-    place: Option<LogPlace>,
+pub(super) struct Disk {
+    pub(super) place: Option<LogPlace>,
     /// `None`: it takes no records.
-    tail: Option<DiskTail>,
-    skips_damage: bool,
-}
-
-/// A log on disk that can be opened.
-#[derive(Debug)]
-pub(crate) struct ExaminedLog {
-    identity: LogIdentity,
-    place: LogPlace,
-    examined: recovery::Examined,
-}
-
-impl ExaminedLog {
-    pub(crate) fn identity(&self) -> &LogIdentity {
-        &self.identity
-    }
-
-    /// Whether this policy cuts off what is known to have been synced.
-    pub(crate) fn is_to_be_shortened(&self, policy: RecoveryPolicy) -> bool {
-        self.examined.is_to_be_shortened(policy)
-    }
-
-    /// What was found.
-    pub(crate) fn verified(self) -> Verified {
-        self.examined.verified(&self.identity)
-    }
+    pub(super) tail: Option<DiskTail>,
+    pub(super) skips_damage: bool,
 }
 
 impl PartitionLog {
@@ -106,76 +78,7 @@ impl PartitionLog {
         Self::assemble(identity, settings, Stage::in_memory(0, limit), view, Disk::default())
     }
 
-    /// Makes the first segment of a log in the directory of `place`, which must exist.
-    pub(crate) fn create(identity: &LogIdentity, place: &LogPlace) -> Result<()> {
-        let header = SegmentHeader {
-            partition_id: identity.id,
-            base_offset: 0,
-            first_position: SEGMENT_HEADER_BYTES,
-            recovery_point: 0,
-            created: place.clock.now().as_millis(),
-            previous: None,
-        };
-        let segment = Segment::create(place.data_dir.storage(), &place.dir, &header)?;
-        segment.sync(place.data_dir.storage())
-    }
-
-    /// Looks through a log on disk. Changes nothing.
-    pub(crate) fn examine(identity: LogIdentity, place: LogPlace, request: &Request) -> Result<ExaminedLog> {
-        let examined = recovery::examine(place.data_dir.storage(), &place.dir, &identity, request)?;
-        Ok(ExaminedLog { identity, place, examined })
-    }
-
-    /// Opens a log that was examined: cuts off its torn tail, if it has one, and does with damage what the policy
-    /// says. All that is shown was synced.
-    pub(crate) fn open(
-        log: ExaminedLog,
-        settings: &TopicSettings,
-        policy: RecoveryPolicy,
-    ) -> Result<(Arc<Self>, Mending)> {
-        let ExaminedLog { identity, place, examined } = log;
-        let now = place.clock.now().as_millis();
-        let recovered = examined.mend(place.data_dir.storage(), &place.dir, &identity, policy, now)?;
-        if let Some(damage) = recovered.found.fence() {
-            let fence = fenced(damage);
-            return Ok(Self::assemble_closed(identity, place, settings, recovered, fence));
-        }
-        let Some(tail) = DiskTail::after(&recovered, identity.id) else {
-            let detail = "its directory holds no segment".to_owned();
-            return Err(Error::Corrupt { path: place.dir, position: 0, detail });
-        };
-        let end = FrameStart { offset: recovered.end_offset, position: tail.position() };
-        let first_position = tail.active().first_frame().position;
-        let stage = Stage::on_disk(end, DISK_TAIL_BYTES, CrcSeed::new(identity.id), first_position);
-        let view = View::new(recovered.start_offset, recovered.end_offset, recovered.segments);
-        let disk = Disk { place: Some(place), tail: Some(tail), skips_damage: recovered.skips_damage };
-        Ok((Self::assemble(identity, settings, stage, view, disk), recovered.found))
-    }
-
-    /// Opens a log that was examined for reading only.
-    pub(crate) fn open_read_only(log: ExaminedLog, settings: &TopicSettings) -> (Arc<Self>, Mending) {
-        let ExaminedLog { identity, place, examined } = log;
-        let recovered = examined.leave(&identity);
-        let reason = Error::ReadOnly { operation: "send records" };
-        Self::assemble_closed(identity, place, settings, recovered, reason)
-    }
-
-    fn assemble_closed(
-        identity: LogIdentity,
-        place: LogPlace,
-        settings: &TopicSettings,
-        recovered: Recovered,
-        reason: Error,
-    ) -> (Arc<Self>, Mending) {
-        let view = View::new(recovered.start_offset, recovered.end_offset, recovered.segments);
-        let stage = Stage::in_memory(recovered.end_offset, DISK_TAIL_BYTES);
-        let disk = Disk { place: Some(place), tail: None, skips_damage: recovered.skips_damage };
-        let log = Self::assemble(identity, settings, stage, view, disk);
-        log.health.fence(reason);
-        (log, recovered.found)
-    }
-
-    fn assemble(
+    pub(super) fn assemble(
         identity: LogIdentity,
         settings: &TopicSettings,
         stage: Stage,
@@ -362,13 +265,13 @@ impl PartitionLog {
     }
 
     /// Has the flusher write again what may be lost, when the next sync would be due.
-    fn try_again_later(&self, home: &Home) {
+    pub(super) fn try_again_later(&self, home: &Home) {
         // If nobody listens, the broker is being closed: that tries once more.
         let _is_asked = home.place.flush.sync_within(self.settings.sync_interval(), &home.syncer);
     }
 
     /// Shows readers what is staged up to the end of `bytes`.
-    fn publish(
+    pub(super) fn publish(
         &self,
         home: &Home,
         mut stage: MutexGuard<'_, Stage>,
@@ -392,7 +295,7 @@ impl PartitionLog {
     /// Takes back what is staged and not written, and decides what those who wait for it are told. Returns
     /// the error. `left`: the next open may find what somebody had begun to write, for this reason.
     #[cold]
-    fn take_back(
+    pub(super) fn take_back(
         &self,
         home: &Home,
         tail: &DiskTail,
@@ -415,11 +318,15 @@ impl PartitionLog {
         self.stage.lock().drop_unwritten(tail.active().first_frame().position, tail.position())
     }
 
-    /// Asks the flusher to write what is staged, once until it does.
-    pub(super) fn request_write(&self, home: &Home, stage: &mut Stage) {
+    /// Asks the flusher to write what is staged, once until it does; whether it is going to.
+    pub(super) fn request_write(&self, home: &Home, stage: &mut Stage) -> bool {
         if !stage.write_requested {
             stage.write_requested = home.place.flush.write(&home.syncer);
+            if !stage.write_requested {
+                self.suspend_without_flusher();
+            }
         }
+        stage.write_requested
     }
 
     /// Asks the flusher for a sync within the topic's interval, once until it is done.
@@ -429,7 +336,16 @@ impl PartitionLog {
         if stage.sync_requested.is_none_or(|asked| asked > interval) {
             let is_asked = home.place.flush.sync_within(interval, &home.syncer);
             stage.sync_requested = is_asked.then_some(interval);
+            if !is_asked {
+                self.suspend_without_flusher();
+            }
         }
+    }
+
+    /// The flusher of a log that is open has ended: what it is for would not be done, and nobody would know.
+    #[cold]
+    fn suspend_without_flusher(&self) {
+        self.health.suspend(self.failed("the thread that syncs it has ended"));
     }
 
     /// Makes everything appended so far survive a power loss. Nothing to do in memory.
@@ -446,6 +362,9 @@ impl PartitionLog {
     /// Ends appends and fetches, for good, and makes everything durable.
     pub(crate) fn close(&self) -> Result<()> {
         self.end(Status::Closed);
+        if let Some(home) = &self.disk {
+            home.tail.lock().sync_marks_too();
+        }
         // One that is fenced has nothing that could be lost by now.
         self.flush()
     }
@@ -481,112 +400,6 @@ impl PartitionLog {
     #[inline]
     pub(crate) fn check_readable(&self) -> Result<()> {
         self.health.check_readable(&self.identity)
-    }
-}
-
-impl SyncSource for PartitionLog {
-    fn write_begins(&self) {
-        self.stage.lock().write_requested = false;
-    }
-
-    fn sync_begins(&self) {
-        self.stage.lock().sync_requested = None;
-    }
-
-    fn write_staged(&self, wakeups: &mut Wakeups) -> Result<()> {
-        let Some(home) = &self.disk else { return Ok(()) };
-        self.write_all(home, &mut home.tail.lock(), wakeups)
-    }
-
-    fn is_sync_awaited(&self) -> bool {
-        self.disk.as_ref().is_some_and(|home| home.tail.lock().is_awaited())
-    }
-
-    fn take_unsynced(&self) -> Option<Unsynced> {
-        let unsynced = self.disk.as_ref()?.tail.lock().take_unsynced()?;
-        if is_planted(Bug::MarkBeforeSync) {
-            self.stage.lock().note_synced(unsynced.end_offset, &self.view);
-            self.write_mark();
-        }
-        Some(unsynced)
-    }
-
-    fn synced(&self, done: &Unsynced, wakeups: &mut Wakeups) {
-        let Some(home) = &self.disk else { return };
-        let synced = home.tail.lock().synced(done);
-        let mut stage = self.stage.lock();
-        stage.note_synced(synced, &self.view);
-        if let Some(end) = &done.unpublished {
-            self.publish(home, stage, end, wakeups);
-            wakeups.note_records(&self.waiters);
-        }
-    }
-
-    fn write_mark(&self) {
-        let Some(home) = &self.disk else { return };
-        let mut wakeups = Wakeups::default();
-        let mut tail = home.tail.lock();
-        if tail.broken().is_none() && self.stage.lock().push_mark() {
-            // One that cannot be written is written later. Whoever waits for something else is told.
-            drop(self.write_all(home, &mut tail, &mut wakeups));
-        }
-    }
-
-    fn is_broken(&self) -> bool {
-        self.disk.as_ref().is_some_and(|home| home.tail.lock().broken().is_some())
-    }
-
-    fn write_again(&self, fault: &str, unsynced: Option<&Unsynced>, wakeups: &mut Wakeups) -> Result<()> {
-        let Some(home) = &self.disk else { return Ok(()) };
-        let mut tail = home.tail.lock();
-        tail.break_off(fault.to_owned());
-        tail.restore_unpublished(unsynced.and_then(|unsynced| unsynced.unpublished.clone()));
-        let rewrite = || self.rewrite(&home.place, &mut tail);
-        let rewritten = catch_unwind(AssertUnwindSafe(rewrite));
-        match rewritten.unwrap_or_else(|_| Err(self.failed("the storage panicked"))) {
-            Ok(()) => {
-                self.health.resume();
-                let (unpublished, waiting) = tail.take_waiting();
-                let mut stage = self.stage.lock();
-                stage.note_synced(tail.end_offset(), &self.view);
-                if let Some(end) = &unpublished {
-                    self.publish(home, stage, end, wakeups);
-                    wakeups.note_records(&self.waiters);
-                }
-                wakeups.decide(&waiting, &Ok(()));
-                Ok(())
-            }
-            Err(error) => {
-                let is_full = matches!(error, Error::StorageFull { .. });
-                let error = if is_full { error } else { self.failed(&format!("{fault}; {error}")) };
-                self.health.suspend(error.duplicate());
-                let unknown = AppendFault::Unknown(format!("{fault}; {error}"));
-                wakeups.decide(&tail.give_up_waiting(), &Err(unknown));
-                // What somebody had begun to write ended in a panic.
-                let error = self.take_back(home, &tail, error, Some(fault.to_owned()), wakeups);
-                self.try_again_later(home);
-                Err(error)
-            }
-        }
-    }
-
-    fn rouse(&self) {
-        let Some(home) = &self.disk else { return };
-        let mut waiting: Vec<Arc<Completion>> = home.tail.lock().waiting().collect();
-        waiting.extend(self.stage.lock().waiting());
-        // Wakers are others' code: no lock is held.
-        waiting.iter().for_each(|completion| completion.rouse());
-    }
-}
-
-/// Why a log that is damaged takes no records.
-fn fenced(damage: &Damage) -> Error {
-    Error::PartitionFenced {
-        partition: damage.partition.clone(),
-        path: damage.path.clone(),
-        position: damage.position,
-        first_offset: damage.first_offset,
-        detail: damage.detail.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use super::chunk::Chunk;
 use super::file_reads::{Files, Reading};
@@ -273,28 +274,20 @@ impl PartitionLog {
             Some(next) if self.skips_damage || next <= cursor.offset => {
                 cursor.offset = cursor.offset.max(next);
                 cursor.place = match hole.next {
-                    Some(next) => {
-                        Place::Segment { segment: Arc::clone(segment), next, reading: None }
-                    }
+                    Some(next) => Place::Segment { segment: Arc::clone(segment), next, reading: None },
                     None => Place::Unknown,
                 };
                 Ok(())
             }
-            _ => Err(self.damaged(segment, hole.start, next_offset, &hole.detail)),
+            _ => Err(self.damaged(segment.path(), hole.start, next_offset, &hole.detail)),
         }
     }
 
     #[cold]
-    fn damaged(
-        &self,
-        segment: &Segment,
-        start: FrameStart,
-        next_offset: Option<u64>,
-        detail: &str,
-    ) -> Error {
+    fn damaged(&self, path: &Path, start: FrameStart, next_offset: Option<u64>, detail: &str) -> Error {
         Error::RecordsDamaged {
             partition: self.identity().topic_partition(),
-            path: segment.path().to_path_buf(),
+            path: path.to_path_buf(),
             position: start.position,
             first_offset: start.offset,
             next_offset,
@@ -314,7 +307,7 @@ impl PartitionLog {
             return Ok(());
         };
         let start = FrameStart { offset: cursor.offset, position: before.readable() };
-        Err(self.damaged(before, start, Some(base_offset), "the records behind it are missing"))
+        Err(self.damaged(before.path(), start, Some(base_offset), "the records behind it are missing"))
     }
 
     /// Puts the cursor where its offset is; whether there is such a place yet.
@@ -334,9 +327,9 @@ impl PartitionLog {
             }
             Location::End => {
                 cursor.place = Place::Unknown;
-                self.check_at_end(cursor.offset)?;
                 return Ok(false);
             }
+            Location::Missing => return Err(self.missing_at_end(cursor.offset)),
             Location::OutOfRange { earliest, latest } => {
                 let partition = self.identity().topic_partition();
                 return Err(Error::OffsetOutOfRange {
@@ -350,15 +343,19 @@ impl PartitionLog {
         Ok(true)
     }
 
-    /// Whether nothing is missing between `offset` and the end of the log.
-    fn check_at_end(&self, offset: u64) -> Result<()> {
-        let view = self.view().read();
-        match view.last_segment() {
-            Some(last) if offset < view.end_offset() => {
+    /// The records from `offset` to the end are not there, in a log that nothing is added to.
+    #[cold]
+    fn missing_at_end(&self, offset: u64) -> Error {
+        match self.view().read().last_segment() {
+            Some(last) => {
                 let start = FrameStart { offset, position: last.readable() };
-                Err(self.damaged(last, start, None, "the records behind it are missing"))
+                self.damaged(last.path(), start, None, "the records behind it are missing")
             }
-            _ => Ok(()),
+            None => {
+                let start = FrameStart { offset, position: 0 };
+                let dir = self.dir().unwrap_or_default();
+                self.damaged(&dir, start, None, "the directory holds no segment")
+            }
         }
     }
 

@@ -1,10 +1,11 @@
-//! Writing again what a failed sync may have lost: everything that is not known to be on stable storage, from the
-//! chunks that still hold it, into new files, which are synced before they take the places of the old ones.
+//! Writing again what a failed sync may have lost: everything that is not known to be on stable storage, from
+//! the chunks that still hold it, into new files, which are synced before they take the places of the old
+//! ones.
 //!
-//! The new files keep every frame at its position, behind a gap in front of the first one, so nothing else has to
-//! know. Each takes its place by a rename: a crash at any moment leaves the old file there or the new one. A
-//! segment of which only the end is written again is followed by the new file, which begins within it: a
-//! segment ends where the next one begins.
+//! The new files keep every frame at its position, behind a gap in front of the first one, so nothing else
+//! has to know. Each takes its place by a rename: a crash at any moment leaves the old file there or the new
+//! one. A segment of which only the end is written again is followed by the new file, which begins within it:
+//! a segment ends where the next one begins.
 
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ use super::identity::LogPlace;
 use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
 use super::segment::{Segment, create_file};
-use super::segment_header::{SegmentHeader, segment_file_name};
+use super::segment_header::{SegmentHeader, UNFINISHED, segment_file_name};
 use crate::error::{Error, Result};
 use crate::record::frame::Frames;
 use crate::storage::{StorageFile, write_all_at};
@@ -39,8 +40,8 @@ struct Written {
 }
 
 impl PartitionLog {
-    /// Writes everything again that is not known to be synced. When it returns, all of it survives a power loss.
-    /// After an error the old files are in use as before, and must not be synced or written to.
+    /// Writes everything again that is not known to be synced. When it returns, all of it survives a power
+    /// loss. After an error the old files are in use as before, and must not be synced or written to.
     pub(super) fn rewrite(&self, place: &LogPlace, tail: &mut DiskTail) -> Result<()> {
         let drafts = self.drafts(tail)?;
         let mut written = Vec::new();
@@ -80,7 +81,8 @@ impl PartitionLog {
                 Some(draft) if last_base == segment_base => draft.pieces.push(piece),
                 before => {
                     let is_whole = segment_base == Some(base_offset);
-                    let earlier = if is_whole { segment.and_then(|same| same.previous()) } else { segment_base };
+                    let earlier =
+                        if is_whole { segment.and_then(|same| same.previous()) } else { segment_base };
                     let previous = before.map(|draft| draft.base_offset).or(earlier);
                     let position = piece.chunk().base_position();
                     drafts.push(Draft { base_offset, position, previous, pieces: vec![piece] });
@@ -110,7 +112,8 @@ impl PartitionLog {
         let staged: Vec<StagedBytes> = stage.written().collect();
         let first_staged = staged.first().map(|piece| TrackedArc::clone(piece.chunk()));
         let view = self.view().read();
-        let is_staged = |chunk: &_| first_staged.as_ref().is_some_and(|first| TrackedArc::ptr_eq(first, chunk));
+        let is_staged =
+            |chunk: &_| first_staged.as_ref().is_some_and(|first| TrackedArc::ptr_eq(first, chunk));
         let closed = view.chunks().take_while(|chunk| !is_staged(chunk)).cloned().map(StagedBytes::visible);
         let mut pieces: Vec<StagedBytes> = closed.chain(staged).collect();
         pieces.retain(|piece| piece.end().bytes > 0);
@@ -124,7 +127,7 @@ impl PartitionLog {
 
 fn write(place: &LogPlace, tail: &DiskTail, draft: Draft) -> Result<Written> {
     let path = place.dir.join(segment_file_name(draft.base_offset));
-    let temporary = path.with_extension("log.new");
+    let temporary = place.dir.join(segment_file_name(draft.base_offset) + UNFINISHED);
     let header = SegmentHeader {
         partition_id: tail.partition_id(),
         base_offset: draft.base_offset,

@@ -1,5 +1,6 @@
-//! Reading a segment's file from front to back: [`walk`] takes whole batches as long as all is well, [`salvage`]
-//! finds what is good behind bytes that are not. Neither changes anything, or decides what it means.
+//! Reading a segment's file from front to back: [`walk`] takes whole batches as long as all is well,
+//! [`salvage`] finds what is good behind bytes that are not. Neither changes anything, or decides what it
+//! means.
 
 use std::path::Path;
 
@@ -14,7 +15,8 @@ const READ_BYTES: u64 = 1 << 20;
 /// No frame is larger: `max_record_bytes` goes up to 256 MiB.
 const MAX_FRAME_BYTES: u64 = (256 << 20) + 4096;
 
-/// Runs that are out of order are weighed against each other up to this number; beyond it, the first ones count.
+/// Runs that are out of order are weighed against each other up to this number; beyond it, the first ones
+/// count.
 const MAX_WEIGHED_RUNS: usize = 2_000;
 
 /// The frames in a file, up to its end or to a place that counts as its end.
@@ -24,7 +26,8 @@ pub(super) struct Source<'a> {
     pub(super) path: &'a Path,
     pub(super) seed: CrcSeed,
     pub(super) len: u64,
-    /// The next segment begins with this offset: from there on, nothing here counts. `u64::MAX`: there is none.
+    /// The next segment begins with this offset: from there on, nothing here counts. `u64::MAX`: there is
+    /// none.
     pub(super) end_offset: u64,
 }
 
@@ -118,8 +121,8 @@ impl<'a> Window<'a> {
         Ok(self.bytes.get((position - self.start) as usize..).unwrap_or_default())
     }
 
-    /// The frame at `position`, if there is a good one. The length that it claims is believed only as far as the
-    /// file goes.
+    /// The frame at `position`, if there is a good one. The length that it claims is believed only as far as
+    /// the file goes.
     fn frame(&mut self, position: u64) -> Result<Result<Frame<'_>, BadFrame>> {
         let (seed, rest) = (self.source.seed, self.source.len.saturating_sub(position));
         let needed = match Frame::verified(self.at(position, HEADER_BYTES as u64)?, seed) {
@@ -168,8 +171,8 @@ pub(super) fn walk(source: &Source<'_>, first: FrameStart, from: FrameStart) -> 
     Ok(walker.finish(None))
 }
 
-/// Looks for good frames behind `from`, at every place where one may begin: those of offsets from `from` on that
-/// can be in one log together.
+/// Looks for good frames behind `from`, at every place where one may begin: those of offsets from `from` on
+/// that can be in one log together.
 pub(super) fn salvage(source: &Source<'_>, from: FrameStart) -> Result<Salvage> {
     let mut window = Window::new(source);
     let mut found = Salvage::default();
@@ -202,8 +205,8 @@ impl Salvage {
     }
 }
 
-/// Those runs whose offsets rise, so that most records are kept: a block that was written to a wrong place is a
-/// run too.
+/// Those runs whose offsets rise, so that most records are kept: a block that was written to a wrong place is
+/// a run too.
 fn in_order(runs: &[GoodRun]) -> Vec<GoodRun> {
     let runs = &runs[..runs.len().min(MAX_WEIGHED_RUNS)];
     // The most records that end with run n, and the run before it then.

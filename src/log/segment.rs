@@ -176,7 +176,11 @@ impl Segment {
     /// Makes the file's content and its name survive a power loss.
     pub(crate) fn sync(&self, storage: &dyn Storage) -> Result<()> {
         let synced = self.file.sync_data();
-        let synced = if is_planted(Bug::FailedSyncRetried) { synced.or_else(|_| self.file.sync_data()) } else { synced };
+        let synced = if is_planted(Bug::FailedSyncRetried) {
+            synced.or_else(|_| self.file.sync_data())
+        } else {
+            synced
+        };
         synced.map_err(Error::io("sync", &self.path))?;
         if !self.name_synced.load(Ordering::Acquire) {
             let dir = self.path.parent().unwrap_or(Path::new("."));
@@ -208,7 +212,7 @@ impl Segment {
             }
             match self.verify(bytes, start) {
                 Verified::Frames(found) if found.bytes == 0 => return Ok(Fetched::End),
-                Verified::Frames(found) => return Ok(Fetched::Block(self.block(found, memory, start))),
+                Verified::Frames(found) => return Ok(Fetched::Block(self.block(&found, memory, start))),
                 Verified::NeedsMore(needed) if needed <= available => wanted = needed,
                 Verified::NeedsMore(needed) => {
                     let detail = format!("a record of {needed} bytes goes beyond the end of the log");
@@ -240,7 +244,7 @@ impl Segment {
         Verified::Frames(found)
     }
 
-    fn block(&self, found: FoundFrames, memory: Memory, start: FrameStart) -> Block {
+    fn block(&self, found: &FoundFrames, memory: Memory, start: FrameStart) -> Block {
         let next = FrameStart { offset: found.next, position: start.position + found.bytes as u64 };
         self.index.write().note(start, next, found.max_timestamp);
         let chunk = Chunk::complete(memory, start.offset, next.offset - start.offset, found.bytes);

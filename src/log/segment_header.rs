@@ -28,6 +28,8 @@ pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
 const MAGIC: [u8; 8] = *b"OTTLALOG";
 const VERSION: u16 = 1;
 const EXTENSION: &str = ".log";
+/// Behind the name of a segment that is still being written, to take the place of another one.
+pub(super) const UNFINISHED: &str = ".new";
 const NO_PREVIOUS: u64 = u64::MAX;
 
 /// What a segment's header says.

@@ -67,9 +67,9 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
     /// Whether a write left something behind that keeps the log from being written to and synced.
     fn is_broken(&self) -> bool;
 
-    /// A sync has failed, or something else for which nothing may be written or synced any more: writes everything
-    /// again that may be lost. If that fails too, the log takes no records, and it is tried again later.
-    /// Decides what those who wait are told, but for those who wait for `unsynced`.
+    /// A sync has failed, or something else for which nothing may be written or synced any more: writes
+    /// everything again that may be lost. If that fails too, the log takes no records, and it is tried again
+    /// later. Decides what those who wait are told, but for those who wait for `unsynced`.
     fn write_again(&self, fault: &str, unsynced: Option<&Unsynced>, wakeups: &mut Wakeups) -> Result<()>;
 
     /// Wakes those who wait for what is not synced yet, to do it.
@@ -193,31 +193,33 @@ impl Syncer {
     }
 
     fn sync_holding(&self, known_fault: &mut Option<String>, wakeups: &mut Wakeups) -> Result<()> {
-        let log = self.log.upgrade();
-        if let Some(log) = &log {
-            if let Some(fault) = known_fault.clone().or_else(|| {
-                log.is_broken().then(|| "a write failed, and could not be undone".to_owned())
-            }) {
-                return self.write_again(log.as_ref(), fault, None, known_fault, wakeups);
+        let unsynced = match self.log.upgrade() {
+            Some(log) => {
+                let broken = || log.is_broken().then(|| "a write failed, and could not be undone".to_owned());
+                if let Some(fault) = known_fault.clone().or_else(broken) {
+                    return self.write_again(log.as_ref(), &fault, None, known_fault, wakeups);
+                }
+                // What cannot be written is not there to be synced; who sent it is told.
+                drop(log.write_staged(wakeups));
+                log.take_unsynced()
             }
-            // What cannot be written is not there to be synced; who sent it is told.
-            drop(log.write_staged(wakeups));
-        }
-        let unsynced = log.as_ref().and_then(|log| log.take_unsynced());
+            None => None,
+        };
         let Some(unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
         let outcome = match known_fault {
             // The log was dropped before it could write it again.
             Some(fault) => Err(fault.clone()),
             None => unsynced.sync(self.storage.as_ref()),
         };
-        match (outcome, log) {
+        // Not held during the sync: it does not keep the log, and with it the directory, in use.
+        match (outcome, self.log.upgrade()) {
             (Ok(()), log) => {
                 log.inspect(|log| log.synced(&unsynced, wakeups));
                 unsynced.decide(&Ok(()), wakeups);
                 Ok(())
             }
             (Err(fault), Some(log)) => {
-                self.write_again(log.as_ref(), fault, Some(&unsynced), known_fault, wakeups)
+                self.write_again(log.as_ref(), &fault, Some(&unsynced), known_fault, wakeups)
             }
             (Err(fault), None) => {
                 unsynced.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
@@ -231,18 +233,18 @@ impl Syncer {
     fn write_again(
         &self,
         log: &dyn SyncSource,
-        fault: String,
+        fault: &str,
         unsynced: Option<&Unsynced>,
         known_fault: &mut Option<String>,
         wakeups: &mut Wakeups,
     ) -> Result<()> {
-        let written = log.write_again(&fault, unsynced, wakeups);
+        let written = log.write_again(fault, unsynced, wakeups);
         match &written {
             Ok(()) => *known_fault = None,
-            Err(_) => *known_fault = Some(fault.clone()),
+            Err(_) => *known_fault = Some(fault.to_owned()),
         }
         if let Some(unsynced) = unsynced {
-            let outcome = written.as_ref().map(|()| ()).map_err(|error| {
+            let outcome = written.as_ref().copied().map_err(|error| {
                 AppendFault::Unknown(format!("{fault}; and it cannot be written again: {error}"))
             });
             unsynced.decide(&outcome, wakeups);

@@ -28,6 +28,8 @@ pub(crate) enum Location {
     Segment(Arc<Segment>),
     /// At the end; nothing is there yet.
     End,
+    /// Before the end, and nothing is there any more.
+    Missing,
     /// Before the start, or beyond the end.
     OutOfRange {
         earliest: u64,
@@ -41,7 +43,7 @@ impl Location {
         match self {
             Self::Chunk(chunk) => Some(chunk.base_offset()),
             Self::Segment(segment) => Some(segment.base_offset()),
-            Self::End | Self::OutOfRange { .. } => None,
+            Self::End | Self::Missing | Self::OutOfRange { .. } => None,
         }
     }
 }
@@ -88,12 +90,12 @@ impl View {
         match after.checked_sub(1).or((!self.segments.is_empty()).then_some(0)) {
             // The first one of all may begin later, if the one before it is missing.
             Some(last) => Location::Segment(Arc::clone(&self.segments[last])),
-            None => self.first_chunk(),
+            None => self.first_chunk(offset),
         }
     }
 
-    /// Where to go on after `segment` was read up to `position`, where `offset` is expected. The piece may begin
-    /// later, if there is none that holds the offset.
+    /// Where to go on after `segment` was read up to `position`, where `offset` is expected. The piece may
+    /// begin later, if there is none that holds the offset.
     pub(crate) fn after_segment(&self, segment: &Arc<Segment>, position: u64, offset: u64) -> Location {
         // Meanwhile segments may have been deleted: the one that is next now would leave a gap.
         if offset < self.start_offset {
@@ -110,12 +112,17 @@ impl View {
             {
                 Location::Segment(Arc::clone(next))
             }
-            _ => self.first_chunk(),
+            _ => self.first_chunk(offset),
         }
     }
 
-    fn first_chunk(&self) -> Location {
-        self.chunks.front().map_or(Location::End, |chunk| Location::Chunk(TrackedArc::clone(chunk)))
+    /// Where `offset` is, which no segment holds.
+    fn first_chunk(&self, offset: u64) -> Location {
+        match self.chunks.front() {
+            Some(chunk) => Location::Chunk(TrackedArc::clone(chunk)),
+            None if offset < self.idle_end_offset => Location::Missing,
+            None => Location::End,
+        }
     }
 
     /// All pieces, in order.

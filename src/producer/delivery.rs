@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::RecordMetadata;
 use crate::log::{PartitionLog, Pending};
 use crate::record::frame::NewRecord;
-use crate::sync::EventListener;
+use crate::sync::{EventListener, Instant};
 
 /// A record on its way into the log, from [`Producer::enqueue`](crate::Producer::enqueue).
 ///

@@ -111,8 +111,8 @@ impl CrcSeed {
 /// What a sync mark takes in the log.
 pub(crate) const SYNC_MARK_BYTES: usize = HEADER_BYTES + 8;
 
-/// Writes a sync mark into `out`, which must be exactly [`SYNC_MARK_BYTES`] long: every record below `synced` is
-/// on stable storage. `next_offset` is that of the record which follows, for the mark takes none.
+/// Writes a sync mark into `out`, which must be exactly [`SYNC_MARK_BYTES`] long: every record below `synced`
+/// is on stable storage. `next_offset` is that of the record which follows, for the mark takes none.
 pub(crate) fn encode_sync_mark(synced: u64, next_offset: u64, crc_seed: CrcSeed, out: &mut [u8]) {
     let value = synced.to_le_bytes();
     let mark = NewRecord { key: None, value: Some(&value), headers: &[], timestamp: 0 };
@@ -199,7 +199,7 @@ impl<'a> Frame<'a> {
         }
         let frame = Self { bytes };
         let length = frame.u32_at(LENGTH) as usize;
-        if length != frame.length_by_parts() {
+        if length != frame.length_by_parts() && !is_planted(Bug::LengthUnchecked) {
             return Err(BadFrame::Malformed);
         }
         let bytes = bytes.get(..length).ok_or(BadFrame::Incomplete { needed: length })?;

@@ -2,13 +2,13 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::one_process::OneProcess;
 use super::read_only::ReadOnly;
 use super::{DirLock, LockOutcome, Storage};
 use crate::error::{Error, Result};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Instant, Mutex, thread};
 
 const LOCK_FILE: &str = "LOCK";
 
@@ -36,7 +36,7 @@ impl DataDir {
             match storage.lock(&lock_path, &owner).map_err(Error::io("lock", &lock_path))? {
                 LockOutcome::Acquired(lock) => break lock,
                 LockOutcome::HeldBy(_) if Instant::now() < give_up => {
-                    std::thread::sleep(Duration::from_millis(1));
+                    thread::sleep(Duration::from_millis(1));
                 }
                 LockOutcome::HeldBy(owner) => {
                     return Err(Error::DirectoryInUse { dir: path.to_path_buf(), owner });
@@ -47,8 +47,8 @@ impl DataDir {
         Ok(Self { storage, path: path.to_path_buf(), lock: Mutex::new(Some(lock)) })
     }
 
-    /// Opens the directory for reading only: nothing in it is changed, whatever is asked for. Others may read it
-    /// too; where there is a lock file, nobody owns the directory meanwhile.
+    /// Opens the directory for reading only: nothing in it is changed, whatever is asked for. Others may read
+    /// it too; where there is a lock file, nobody owns the directory meanwhile.
     pub(crate) fn read(storage: Arc<dyn Storage>, path: &Path) -> Result<Self> {
         let lock_path = path.join(LOCK_FILE);
         let lock = match storage.lock_shared(&lock_path) {

@@ -91,12 +91,9 @@ impl Storage for Disk {
     }
 }
 
-/// Tries to lock a file; who has it, if that fails. The lock belongs to the open file, not to its content: the
-/// system ends it with its holder.
-fn held_by(
-    file: &mut File,
-    lock: impl Fn(&File) -> Result<(), TryLockError>,
-) -> io::Result<Option<String>> {
+/// Tries to lock a file; who has it, if that fails. The lock belongs to the open file, not to its content:
+/// the system ends it with its holder.
+fn held_by(file: &mut File, lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<String>> {
     match lock(file) {
         Ok(()) => Ok(None),
         Err(TryLockError::WouldBlock) => {

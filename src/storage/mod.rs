@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::seeded_bugs::{Bug, is_planted};
 pub(crate) use data_dir::DataDir;
 pub use disk::Disk;
 pub use memory::MemoryStorage;
@@ -169,13 +170,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// The lock ends when it is dropped or the process ends, however it ends.
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome>;
 
-    /// Takes the lock file at `path`, which must exist, together with others who only read; unless somebody has
-    /// it for himself. Writes nothing, and needs no right to.
+    /// Takes the lock file at `path`, which must exist, together with others who only read; unless somebody
+    /// has it for himself. Writes nothing, and needs no right to.
     fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome>;
 
-    /// Since when the machine runs, in words that no other run of it shares; `None` if that is not known. Files
-    /// that were left in the same run of the machine are as they were written, synced or not: recovery knows
-    /// then that no power loss is to blame for what is wrong with them.
+    /// Since when the machine runs, in words that no other run of it shares; `None` if that is not known.
+    /// Files that were left in the same run of the machine are as they were written, synced or not: recovery
+    /// knows then that no power loss is to blame for what is wrong with them.
     fn boot_id(&self) -> io::Result<Option<String>> {
         Ok(None)
     }
@@ -345,7 +346,7 @@ pub(crate) fn replace_file(
     write().map_err(ReplaceError::Unchanged)?;
     let publish = || {
         storage.rename(&temporary, &dir.join(name))?;
-        storage.sync_dir(dir)
+        if is_planted(Bug::NoDirSyncAfterRename) { Ok(()) } else { storage.sync_dir(dir) }
     };
     publish().map_err(ReplaceError::Unknown)
 }

@@ -1,19 +1,33 @@
-//! The one place from which the crate takes its locks, atomics and events, so that a model checker can stand
-//! in for them: `native` is what runs, `loom` the same names under `--cfg loom`. Also [`signal`], by which an
-//! append wakes the pollers that sleep, and [`grow_list`], which is read while it grows.
+//! The one place from which the crate takes its locks, atomics, events, threads, channels and the time that
+//! waits go by, so that a model checker can stand in for them: `native` is what runs; `loom` and `shuttle`
+//! are the same names under `--cfg loom` and `--cfg shuttle`, and `stand_in` is what these two share. Also
+//! [`signal`], by which an append wakes the pollers that sleep, [`grow_list`], which is read while it grows,
+//! and [`parallel`], which does the same for many things.
 
 pub(crate) mod grow_list;
+pub(crate) mod parallel;
 pub(crate) mod signal;
 
 #[cfg(loom)]
 mod loom;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod native;
+#[cfg(shuttle)]
+mod shuttle;
+#[cfg(any(loom, shuttle))]
+mod stand_in;
 
 #[cfg(loom)]
-pub(crate) use loom::*;
-#[cfg(not(loom))]
+use loom as checker;
+#[cfg(shuttle)]
+use shuttle as checker;
+
+#[cfg(any(loom, shuttle))]
+pub(crate) use checker::*;
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use native::*;
+#[cfg(any(loom, shuttle))]
+pub(crate) use stand_in::*;
 
 pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use std::sync::{Arc, Weak};

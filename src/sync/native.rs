@@ -1,4 +1,5 @@
-//! What runs: locks, atomics and events of the standard library, parking_lot and event-listener.
+//! What runs: locks, atomics, events, threads and channels of the standard library, parking_lot,
+//! event-listener and crossbeam.
 
 use std::ops::Range;
 
@@ -7,7 +8,10 @@ pub(crate) use std::sync::atomic::{
 };
 /// For memory that is used again when nobody holds it: a model checker sees who holds it when.
 pub(crate) use std::sync::{Arc as TrackedArc, OnceLock};
+pub(crate) use std::thread;
+pub(crate) use std::time::Instant;
 
+pub(crate) use crossbeam_channel as channel;
 pub(crate) use event_listener::{Event, EventListener, Listener};
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 

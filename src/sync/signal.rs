@@ -11,10 +11,10 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::{
-    Arc, AtomicBool, AtomicUsize, CachePadded, Event, EventListener, Listener, Mutex, Ordering, fence,
+    Arc, AtomicBool, AtomicUsize, CachePadded, Event, EventListener, Instant, Listener, Mutex, Ordering,
+    fence,
 };
 
 /// Wakes one poller, whichever partition the news comes from.

@@ -29,8 +29,8 @@ pub(crate) struct Catalog {
     entries: Mutex<Entries>,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     home: Option<CatalogHome>,
-    /// What was known of all logs when the broker was opened. It stays known of those of which nothing else is
-    /// later.
+    /// What was known of all logs when the broker was opened. It stays known of those of which nothing else
+    /// is later.
     checkpoint: Mutex<Checkpoint>,
     defaults: TopicDefaults,
     /// Rises when a change of topics or partitions has become visible.

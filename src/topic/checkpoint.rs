@@ -1,6 +1,6 @@
-//! The checkpoint: how far each partition was on stable storage when the broker was opened or closed, and in which
-//! run of the machine that was. What it says stays true: what was synced is there, or is damaged. A broker that
-//! was closed has nothing to read again when it is opened.
+//! The checkpoint: how far each partition was on stable storage when the broker was opened or closed, and in
+//! which run of the machine that was. What it says stays true: what was synced is there, or is damaged. A
+//! broker that was closed has nothing to read again when it is opened.
 //!
 //! ```text
 //! ottla checkpoint 1

@@ -4,7 +4,6 @@ pub(crate) mod catalog;
 mod catalog_file;
 mod checked_text;
 mod checkpoint;
-mod parallel;
 
 use crate::config::TopicSettings;
 use crate::error::{Error, Result};

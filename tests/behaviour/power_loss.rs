@@ -102,18 +102,49 @@ fn appends_go_on_during_a_sync_and_across_segments() {
 }
 
 #[test]
-fn after_a_failed_sync_the_outcome_is_unknown_and_nobody_sees_the_record() {
+fn while_nothing_can_be_synced_the_outcome_is_unknown_and_nobody_sees_the_record() {
     let storage = Faulty::default();
     let (broker, producer) = broker_and_topic(&storage);
     producer.send((), "value-0").expect("kept");
     storage.refuse(Operation::Sync, "t-0", ErrorKind::Other);
     assert_fails!(producer.send((), "perhaps"), Error::OutcomeUnknown { offset: 1, .. });
-    storage.allow_all();
     assert_fails!(producer.send((), "late"), Error::PartitionFailed { .. });
     assert_fails!(producer.enqueue((), "late"), Error::PartitionFailed { .. });
     assert_fails!(producer.flush(), Error::PartitionFailed { .. });
+    assert_eq!(broker.health().partitions.len(), 1);
     assert_eq!(texts(&all_of(&broker, "t")), numbered(0..1));
     assert_fails!(broker.close(), Error::PartitionFailed { .. });
+}
+
+#[test]
+fn after_a_failed_sync_the_partition_goes_on_in_a_new_file() {
+    let storage = Faulty::default();
+    let (broker, producer) = broker_and_topic(&storage);
+    producer.send((), "value-0").expect("kept");
+    storage.refuse(Operation::Sync, "0.log$", ErrorKind::Other);
+    // What the sync may have lost is written and synced again: it is not in doubt.
+    producer.send((), "value-1").expect("kept elsewhere");
+    producer.send((), "value-2").expect("the new file can be synced");
+    assert!(broker.health().is_good());
+    broker.close().expect("nothing is left to be synced in the old file");
+    assert_eq!(texts(&all_of(&storage.open_broker(), "t")), numbered(0..3));
+}
+
+#[test]
+fn what_could_not_be_synced_is_there_when_the_disk_works_again_without_a_restart() {
+    let storage = Faulty::default();
+    let (broker, producer) = broker_and_topic(&storage);
+    producer.send((), "value-0").expect("kept");
+    storage.refuse(Operation::Sync, "t-0", ErrorKind::Other);
+    assert_fails!(producer.send((), "value-1"), Error::OutcomeUnknown { offset: 1, .. });
+    storage.allow_all();
+    // As the flusher does by itself after some time.
+    producer.flush().expect("what may have been lost is written again");
+    assert!(broker.health().is_good());
+    assert_eq!(producer.send((), "value-2").expect("it works again").offset, 2);
+    assert_eq!(texts(&all_of(&broker, "t")), numbered(0..3));
+    broker.close().expect("all is well");
+    assert_eq!(texts(&all_of(&storage.open_broker(), "t")), numbered(0..3));
 }
 
 #[test]

@@ -34,7 +34,7 @@ struct State {
     written: AtomicU64,
     synced: AtomicU64,
     next_write_fails: AtomicBool,
-    next_sync_fails: AtomicBool,
+    syncs_to_fail: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Watched {
             written: zero(),
             synced: zero(),
             next_write_fails: AtomicBool::new(false),
-            next_sync_fails: AtomicBool::new(false),
+            syncs_to_fail: zero(),
         };
         Self { files: MemoryStorage::default(), state: Arc::new(state) }
     }
@@ -65,7 +65,10 @@ impl Watched {
 
     /// A log in this storage: a new one, or what was left there.
     fn open_log(&self, durability: Durability, segment_bytes: u64) -> Arc<PartitionLog> {
-        self.open_log_with(durability, segment_bytes, FlushQueue::new().0)
+        let (flush, requests) = FlushQueue::new();
+        // As if a flusher listened that never comes to it.
+        std::mem::forget(requests);
+        self.open_log_with(durability, segment_bytes, flush)
     }
 
     fn open_log_with(
@@ -155,7 +158,9 @@ impl StorageFile for WatchedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.state.next_sync_fails.swap(false, Ordering::Relaxed) {
+        let left = self.state.syncs_to_fail.load(Ordering::Relaxed);
+        if left > 0 {
+            self.state.syncs_to_fail.store(left - 1, Ordering::Relaxed);
             return Err(io::Error::other("the disk is gone"));
         }
         let written = self.state.written.load(Ordering::Relaxed);
@@ -305,23 +310,45 @@ fn three_senders_who_share_a_sync_all_hear_of_it() {
     check_up_to(2, || senders_share_a_sync([101, 102]));
 }
 
+/// Two senders, while so many syncs fail; what they hear.
+fn send_while_syncs_fail(log: &Arc<PartitionLog>, storage: &Watched, syncs: u64) -> [Result<u64, Error>; 2] {
+    storage.state.syncs_to_fail.store(syncs, Ordering::Relaxed);
+    let send = |number| {
+        let log = Arc::clone(log);
+        move || append(&log, number)
+    };
+    let other = thread::spawn(send(100));
+    let one = send(101)();
+    [one, other.join().expect("the sender")]
+}
+
 #[test]
-fn a_sync_that_fails_is_told_to_all_who_wait() {
+fn what_cannot_be_synced_anywhere_is_told_to_all_who_wait() {
     check(|| {
         let storage = Watched::new();
-        let log = storage.open_log(Durability::PowerLoss, 1_000);
-        storage.state.next_sync_fails.store(true, Ordering::Relaxed);
-        let send = |number| {
-            let log = Arc::clone(&log);
-            move || append(&log, number)
-        };
-        let other = thread::spawn(send(100));
-        for outcome in [send(101)(), other.join().expect("the sender")] {
+        // What is left to the flusher ends with it.
+        let (flush, _requests) = FlushQueue::new();
+        let log = storage.open_log_with(Durability::PowerLoss, 1_000, flush);
+        for outcome in send_while_syncs_fail(&log, &storage, u64::MAX) {
             let error = outcome.expect_err("nothing is synced");
             let expected = matches!(error, Error::OutcomeUnknown { .. } | Error::PartitionFailed { .. });
             assert!(expected, "{error}");
         }
         assert_eq!(log.end_offset(), 0, "nothing is visible");
+    });
+}
+
+#[test]
+fn what_a_failed_sync_may_have_lost_is_written_again_for_all_who_wait() {
+    check(|| {
+        let storage = Watched::new();
+        let log = storage.open_log(Durability::PowerLoss, 1_000);
+        let outcomes = send_while_syncs_fail(&log, &storage, 1);
+        let [one, other] = outcomes.map(|outcome| outcome.expect("it is in another file"));
+        let expected = if one < other { [101, 100] } else { [100, 101] };
+        assert_eq!((one + other, read_from(&log, 0)), (1, expected.to_vec()));
+        drop(log);
+        assert_eq!(storage.left(), expected);
     });
 }
 

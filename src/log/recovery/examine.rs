@@ -1,8 +1,9 @@
 //! Looking through a partition's files: what is good, what is not, and by what evidence. Changes nothing.
 //!
-//! What is known to be synced is not read. The rest is, from front to back, up to the first byte that is no whole
-//! batch. If anything says that records from there on were on stable storage, it is **damage**: they may have
-//! been acknowledged. Otherwise it is a **torn tail**: a process or machine died while it was being written.
+//! What is known to be synced is not read. The rest is, from front to back, up to the first byte that is no
+//! whole batch. If anything says that records from there on were on stable storage, it is **damage**: they
+//! may have been acknowledged. Otherwise it is a **torn tail**: a process or machine died while it was being
+//! written.
 
 use std::path::{Path, PathBuf};
 
@@ -132,12 +133,7 @@ struct Examiner<'a> {
 }
 
 impl<'a> Examiner<'a> {
-    fn new(
-        dir: &'a Path,
-        identity: &'a LogIdentity,
-        request: &'a Request,
-        files: Vec<SegmentFile>,
-    ) -> Self {
+    fn new(dir: &'a Path, identity: &'a LogIdentity, request: &'a Request, files: Vec<SegmentFile>) -> Self {
         // What was deleted had been synced before.
         let known = request.known.map_or(0, |known| known.end_offset).max(request.start_offset);
         let said = files.iter().filter_map(|file| Some(file.good_header()?.recovery_point));
@@ -201,8 +197,8 @@ impl<'a> Examiner<'a> {
         }
     }
 
-    /// Segments that later ones say were there, as far as what follows them was synced; and where the log ends
-    /// without them.
+    /// Segments that later ones say were there, as far as what follows them was synced; and where the log
+    /// ends without them.
     fn missing_files(&self, begin: usize) -> (Vec<Damage>, Option<(usize, FrameStart)>) {
         let (mut missing, mut cut) = (Vec::new(), None);
         let first = &self.parts[0].file;
@@ -297,8 +293,8 @@ impl<'a> Examiner<'a> {
         Ok(Some("no process that is killed leaves this, and the machine was not restarted".to_owned()))
     }
 
-    /// Whether a process that was killed in the middle of a write may have left this: the front of what it was to
-    /// write, perhaps with zeros behind it.
+    /// Whether a process that was killed in the middle of a write may have left this: the front of what it
+    /// was to write, perhaps with zeros behind it.
     fn is_killed_write(&self, problem: &Problem, behind: &Salvage) -> Result<bool> {
         let file = &self.parts[problem.part].file;
         if problem.part + 1 < self.parts.len() {
@@ -353,7 +349,8 @@ impl<'a> Examiner<'a> {
         let first_good = |part: &Part| part.runs_from(part.file.first()).first().map(|run| run.start.offset);
         for (number, part) in self.parts.iter().enumerate().skip(problem.part) {
             let later = self.parts[number + 1..].iter().find_map(first_good);
-            let what = if number == problem.part { problem.what.to_string() } else { "it is damaged".to_owned() };
+            let what =
+                if number == problem.part { problem.what.to_string() } else { "it is damaged".to_owned() };
             if let Some(bad) = self.header_problem(number) {
                 let next = first_good(part).or(later);
                 damaged.push(self.damage(
@@ -432,7 +429,8 @@ impl Part {
             at = run.end;
         }
         let is_short = at.offset < self.end_offset && self.end_offset != OPEN_END;
-        if at.position < self.file.len && (is_short || self.end_offset == OPEN_END) || is_short {
+        let is_left = at.position < self.file.len && self.end_offset == OPEN_END;
+        if is_short || is_left {
             self.holes.push(Hole { start: at, next: None, detail: "it is damaged".to_owned() });
         }
         (self.end, self.is_scanned) = (at, true);
@@ -444,7 +442,9 @@ impl Part {
         let mut start = first;
         for hole in &self.holes {
             runs.push(GoodRun { start, end: hole.start });
-            let Some(next) = hole.next else { return runs.into_iter().filter(|run| run.records() > 0).collect() };
+            let Some(next) = hole.next else {
+                return runs.into_iter().filter(|run| run.records() > 0).collect();
+            };
             start = next;
         }
         runs.push(GoodRun { start, end: self.end });

@@ -7,7 +7,7 @@ use super::super::offset_index::FrameStart;
 use super::super::scan::Source;
 use super::super::segment::create_file;
 use super::super::segment_header::{
-    BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, base_offset_of, segment_file_name,
+    BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, UNFINISHED, base_offset_of, segment_file_name,
 };
 use crate::error::{Error, Result};
 use crate::record::frame::CrcSeed;
@@ -39,7 +39,7 @@ pub(super) enum Header {
 pub(super) struct Found {
     /// Those that hold the log, by base offset.
     pub(super) files: Vec<SegmentFile>,
-    /// Those before them: they hold deleted records only.
+    /// Those before them, which hold deleted records only, and those that were never finished.
     pub(super) leftovers: Vec<PathBuf>,
 }
 
@@ -69,8 +69,13 @@ pub(super) fn find(
         first -= 1;
         files.insert(0, open(base_offsets[first])?);
     }
-    let leftovers = base_offsets[..first].iter().map(|&base| dir.join(segment_file_name(base)));
-    Ok(Found { files, leftovers: leftovers.collect() })
+    let before = base_offsets[..first].iter().map(|&base| segment_file_name(base));
+    // What was being written to take the place of a segment, when the process ended.
+    let unfinished = names.into_iter().filter(|name| {
+        name.strip_suffix(UNFINISHED).is_some_and(|segment| base_offset_of(segment).is_some())
+    });
+    let leftovers = before.chain(unfinished).map(|name| dir.join(name)).collect();
+    Ok(Found { files, leftovers })
 }
 
 /// Makes an empty segment that survives a power loss.
@@ -142,8 +147,8 @@ impl SegmentFile {
         is_all_zero(self.file.as_ref(), position, self.len).map_err(Error::io("read", &self.path))
     }
 
-    /// Cuts the file off at `position`; the bytes are kept in the file whose name is returned, unless they are
-    /// zeros.
+    /// Cuts the file off at `position`; the bytes are kept in the file whose name is returned, unless they
+    /// are zeros.
     pub(super) fn cut(&self, storage: &dyn Storage, position: u64) -> Result<Option<PathBuf>> {
         let kept_in = if self.is_zero_from(position)? { None } else { Some(self.keep(storage, position)?) };
         self.file.set_len(position).map_err(Error::io("cut off the torn tail of", &self.path))?;
@@ -169,7 +174,8 @@ impl SegmentFile {
         Ok(path)
     }
 
-    /// Takes the whole file out of the log; its new name, or `None` if it was removed because nothing is in it.
+    /// Takes the whole file out of the log; its new name, or `None` if it was removed because nothing is in
+    /// it.
     pub(super) fn set_aside(&self, storage: &dyn Storage) -> Result<Option<PathBuf>> {
         if self.len < SEGMENT_HEADER_BYTES || self.is_zero_from(0)? {
             storage.remove_file(&self.path).map_err(Error::io("remove", &self.path))?;

@@ -1,5 +1,5 @@
-//! Making a log of what was found: cutting it off where it is torn, and fencing it, cutting it or going on behind
-//! the damage where it is damaged. What is taken out of a log is kept beside it.
+//! Making a log of what was found: cutting it off where it is torn, and fencing it, cutting it or going on
+//! behind the damage where it is damaged. What is taken out of a log is kept beside it.
 //!
 //! Each step leaves what the next open comes to the same end with: later segments go before earlier ones, and
 //! the cut comes last.
@@ -59,7 +59,8 @@ impl Mending {
 }
 
 impl Examined {
-    /// Whether this policy cuts off what is known to have been synced: then no checkpoint may say so any more.
+    /// Whether this policy cuts off what is known to have been synced: then no checkpoint may say so any
+    /// more.
     pub(crate) fn is_to_be_shortened(&self, policy: RecoveryPolicy) -> bool {
         policy == RecoveryPolicy::Truncate
             && matches!(&self.verdict, Verdict::Damaged(Damages { cut: Some(_), .. }))
@@ -214,9 +215,9 @@ impl Mender<'_> {
         if self.log.is_all_synced {
             return Ok(());
         }
-        let scanned = self.log.parts.iter().filter(|part| part.is_scanned);
+        let mut scanned = self.log.parts.iter().filter(|part| part.is_scanned);
         scanned.clone().try_for_each(|part| part.file.sync_content())?;
-        scanned.last().map_or(Ok(()), |part| part.file.sync_name(self.storage))
+        scanned.next_back().map_or(Ok(()), |part| part.file.sync_name(self.storage))
     }
 
     /// Does with damage what the policy says.

@@ -1,5 +1,5 @@
-//! Opening a partition's log from its files. [`examine()`] looks through them and changes nothing; [`mend`] makes a
-//! log of what it found: a torn tail is cut off, and with damage it does as the policy says.
+//! Opening a partition's log from its files. [`examine()`] looks through them and changes nothing; [`mend`]
+//! makes a log of what it found: a torn tail is cut off, and with damage it does as the policy says.
 
 mod examine;
 mod files;
@@ -22,7 +22,8 @@ use crate::storage::Storage;
 pub(crate) struct SyncedTo {
     /// All records below this offset.
     pub(crate) end_offset: u64,
-    /// The segment in which the next record was to be, by its base offset, and its position there. Only a hint.
+    /// The segment in which the next record was to be, by its base offset, and its position there. Only a
+    /// hint.
     pub(crate) segment: u64,
     pub(crate) position: u64,
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use crate::ids::TopicPartition;
 
-/// The end of a partition's log that was no whole record, because a process or machine died while writing
-/// it, and of which nothing is known to have been on stable storage. It was cut off when the broker was opened.
+/// The end of a partition's log that was no whole record, because a process or machine died while writing it,
+/// and of which nothing is known to have been on stable storage. It was cut off when the broker was opened.
 ///
-/// What was cut was not acknowledged, or it was at [`ProcessCrash`](crate::Durability::ProcessCrash) and a power
-/// loss took the rest of it. Damage to the last records that were synced looks the same, if it happens before the
-/// log says that they were: within [`sync_interval`](crate::TopicConfig::sync_interval) of their sync.
+/// What was cut was not acknowledged, or it was at [`ProcessCrash`](crate::Durability::ProcessCrash) and a
+/// power loss took the rest of it. Damage to the last records that were synced looks the same, if it happens
+/// before the log says that they were: within [`sync_interval`](crate::TopicConfig::sync_interval) of their
+/// sync.
 ///
 /// ```
 /// use ottla::storage::{MemoryStorage, OpenMode, Storage};
@@ -43,16 +44,16 @@ pub struct TornTail {
     pub bytes: u64,
     /// The offset that the next record will get.
     pub end_offset: u64,
-    /// The file that holds the cut bytes; `None` if they were all zero, or were not cut because the directory was
-    /// opened read-only.
+    /// The file that holds the cut bytes; `None` if they were all zero, or were not cut because the directory
+    /// was opened read-only.
     pub kept_in: Option<PathBuf>,
     /// Later segments, which were set aside under these names: without what was cut off, their records would
     /// leave a gap.
     pub set_aside: Vec<PathBuf>,
 }
 
-/// Bytes of a partition's log that are not what was written, or files that are missing, although the records in
-/// them were on stable storage.
+/// Bytes of a partition's log that are not what was written, or files that are missing, although the records
+/// in them were on stable storage.
 ///
 /// From [`Broker::recovery_report`](crate::Broker::recovery_report) and
 /// [`Broker::verify`](crate::Broker::verify).
@@ -92,8 +93,8 @@ pub struct Damage {
     pub position: u64,
     /// The offset of the first record that is lost.
     pub first_offset: u64,
-    /// The offset of the next good record; `None` if there is none behind it. The same as `first_offset` if no
-    /// record is lost.
+    /// The offset of the next good record; `None` if there is none behind it. The same as `first_offset` if
+    /// no record is lost.
     pub next_offset: Option<u64>,
     /// How many good records lie behind it.
     pub records_behind: u64,
@@ -111,7 +112,8 @@ pub enum DamageAction {
     Found,
     /// The partition takes no records; all good ones are served. No byte was changed.
     Fenced,
-    /// The log was cut off before the damage; what was behind it lies beside it, in files that end in `.torn`.
+    /// The log was cut off before the damage; what was behind it lies beside it, in files that end in
+    /// `.torn`.
     Truncated,
     /// It was left as it is; consumers pass over it, and the log goes on behind it.
     Skipped,

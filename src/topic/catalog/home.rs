@@ -58,8 +58,8 @@ impl CatalogHome {
         if self.read_only { Ok(()) } else { change(self) }
     }
 
-    /// The checkpoint, or an error if there is one that cannot be read; `None` if there is none. A later version
-    /// is refused.
+    /// The checkpoint, or an error if there is one that cannot be read; `None` if there is none. A later
+    /// version is refused.
     pub(super) fn read_checkpoint(&self) -> Result<Result<Option<Checkpoint>>> {
         let path = self.data_dir.path().join(checkpoint::FILE_NAME);
         let read = match read_file(self.data_dir.storage(), &path) {

@@ -1,17 +1,16 @@
-//! Opening all logs of a directory: they are looked through first, then mended, each by itself and many at the same
-//! time. What is refused as a whole is refused before anything is changed.
+//! Opening all logs of a directory: they are looked through first, then mended, each by itself and many at
+//! the same time. What is refused as a whole is refused before anything is changed.
 
 use std::collections::BTreeMap;
 
 use super::super::catalog_file::{TopicEntry, TopicState};
 use super::super::checkpoint::Checkpoint;
-use super::super::parallel;
 use super::{Catalog, CatalogHome, identities, new_topic};
 use crate::config::{Durability, RecoveryPolicy, TopicDefaults};
 use crate::error::Result;
 use crate::ids::TopicPartition;
 use crate::log::{ExaminedLog, LogIdentity, LogPlace, Mending, PartitionLog, Request, Verified};
-use crate::sync::Arc;
+use crate::sync::{Arc, parallel};
 
 /// How a directory is to be opened.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +49,16 @@ struct Found {
 
 impl Catalog {
     /// Reads the catalog of a directory, finishes what was interrupted, and opens all logs.
-    pub(crate) fn open(home: CatalogHome, defaults: TopicDefaults, opening: Opening) -> Result<(Self, Opened)> {
+    pub(crate) fn open(
+        home: CatalogHome,
+        defaults: TopicDefaults,
+        opening: Opening,
+    ) -> Result<(Self, Opened)> {
         let list = home.read()?;
         let (known, checkpoint_fault) = read_checkpoint(&home)?;
         let live: Vec<TopicEntry> = live(&list).cloned().collect();
-        // Everything is looked through before anything is changed: a directory that is refused stays as it is.
+        // Everything is looked through before anything is changed: a directory that is refused stays as it
+        // is.
         let examined = examine_all(&home, &live, &known, opening.reads_everything())?;
         let mut opened = Opened { checkpoint_fault, ..Opened::default() };
         let catalog = Self::new(list, Some(home), defaults);
@@ -117,8 +121,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Finishes what was being made or removed. Returns the names of topics of which something is left: it stays
-    /// in the list, and is tried again before the name is used.
+    /// Finishes what was being made or removed. Returns the names of topics of which something is left: it
+    /// stays in the list, and is tried again before the name is used.
     fn remove_all_leftovers(&self) -> Vec<String> {
         let is_left = |entry: &TopicEntry| entry.state != TopicState::Live || !entry.adding.is_empty();
         let mut entries = self.entries.lock();
@@ -175,11 +179,15 @@ fn examine_all(
     known: &Checkpoint,
     everything: bool,
 ) -> Result<Vec<(usize, ExaminedLog)>> {
-    let on_disk = live.iter().enumerate().filter(|(_, entry)| entry.settings.durability != Durability::Memory);
+    let on_disk =
+        live.iter().enumerate().filter(|(_, entry)| entry.settings.durability != Durability::Memory);
     let found = on_disk.flat_map(|(topic, entry)| {
         let logs = home.places(identities(entry)).zip(&entry.partitions);
-        logs.map(move |((identity, place), partition)| {
-            Found { topic, identity, place, start_offset: partition.start_offset }
+        logs.map(move |((identity, place), partition)| Found {
+            topic,
+            identity,
+            place,
+            start_offset: partition.start_offset,
         })
     });
     let same_boot = known.boot.is_some() && known.boot == home.boot_id();

@@ -1,0 +1,65 @@
+//! What is asked of an error, and how one is made of what the system says.
+
+use std::io;
+use std::path::Path;
+
+use super::Error;
+
+impl Error {
+    /// Whether the same call may succeed later without anything else being done: the disk was full, too much
+    /// was on its way, or the system refused for the moment. Not so for
+    /// [`PartlyAppended`](Error::PartlyAppended): the same call would append some records again.
+    ///
+    /// ```
+    /// use ottla::Error;
+    /// assert!(!Error::Closed.is_retriable());
+    /// ```
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::StorageFull { .. } | Self::TopicFull { .. } | Self::Io { .. })
+    }
+
+    /// The same error for another who waits for the same append.
+    pub(crate) fn duplicate(&self) -> Self {
+        let copy = |source: &io::Error| match source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(source.kind(), source.to_string()),
+        };
+        match self {
+            Self::StorageFull { operation, path, source } => {
+                Self::StorageFull { operation, path: path.clone(), source: copy(source) }
+            }
+            Self::Io { operation, path, source } => {
+                Self::Io { operation, path: path.clone(), source: copy(source) }
+            }
+            Self::TopicDeleted { topic } => Self::TopicDeleted { topic: topic.clone() },
+            Self::PartitionFailed { partition, fault } => {
+                Self::PartitionFailed { partition: partition.clone(), fault: fault.clone() }
+            }
+            Self::PartitionFenced { partition, path, position, first_offset, detail } => {
+                Self::PartitionFenced {
+                    partition: partition.clone(),
+                    path: path.clone(),
+                    position: *position,
+                    first_offset: *first_offset,
+                    detail: detail.clone(),
+                }
+            }
+            Self::ReadOnly { operation } => Self::ReadOnly { operation },
+            _ => Self::Closed,
+        }
+    }
+
+    /// Names the operation and the file that an I/O error belongs to.
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| {
+            let path = path.to_path_buf();
+            match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Self::StorageFull { operation, path, source }
+                }
+                _ => Self::Io { operation, path, source },
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A log as its syncer sees it: what is to be synced, what becomes of it, and going on in other files when a
+//! sync has failed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::completion::{AppendFault, Completion};
+use super::health::Status;
+use super::partition_log::PartitionLog;
+use super::syncer::{SyncSource, Unsynced};
+use super::wakeups::Wakeups;
+use crate::error::{Error, Result};
+use crate::seeded_bugs::{Bug, is_planted};
+use crate::sync::Arc;
+
+impl SyncSource for PartitionLog {
+    fn write_begins(&self) {
+        self.stage().lock().write_requested = false;
+    }
+
+    fn sync_begins(&self) {
+        self.stage().lock().sync_requested = None;
+    }
+
+    fn write_staged(&self, wakeups: &mut Wakeups) -> Result<()> {
+        let Some(home) = self.home() else { return Ok(()) };
+        self.write_all(home, &mut home.tail.lock(), wakeups)
+    }
+
+    fn is_sync_awaited(&self) -> bool {
+        self.home().is_some_and(|home| home.tail.lock().is_awaited())
+    }
+
+    fn take_unsynced(&self) -> Option<Unsynced> {
+        let unsynced = self.home()?.tail.lock().take_unsynced()?;
+        if is_planted(Bug::MarkBeforeSync) {
+            self.stage().lock().note_synced(unsynced.end_offset, self.view());
+            self.write_mark();
+        }
+        Some(unsynced)
+    }
+
+    fn synced(&self, done: &Unsynced, wakeups: &mut Wakeups) {
+        let Some(home) = self.home() else { return };
+        let synced = home.tail.lock().synced(done);
+        let mut stage = self.stage().lock();
+        stage.note_synced(synced, self.view());
+        if let Some(end) = &done.unpublished {
+            self.publish(home, stage, end, wakeups);
+            wakeups.note_records(self.waiters());
+        }
+    }
+
+    fn write_mark(&self) {
+        let Some(home) = self.home() else { return };
+        let mut wakeups = Wakeups::default();
+        let mut tail = home.tail.lock();
+        let may_write = tail.broken().is_none() && self.health.status() == Status::Open;
+        if may_write && self.stage().lock().push_mark() {
+            // One that cannot be written is written later. Whoever waits for something else is told.
+            drop(self.write_all(home, &mut tail, &mut wakeups));
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.home().is_some_and(|home| home.tail.lock().broken().is_some())
+    }
+
+    fn write_again(&self, fault: &str, unsynced: Option<&Unsynced>, wakeups: &mut Wakeups) -> Result<()> {
+        let Some(home) = self.home() else { return Ok(()) };
+        let mut tail = home.tail.lock();
+        tail.break_off(fault.to_owned());
+        tail.restore_unpublished(unsynced.and_then(|unsynced| unsynced.unpublished.clone()));
+        let rewrite = || self.rewrite(&home.place, &mut tail);
+        let rewritten = catch_unwind(AssertUnwindSafe(rewrite));
+        match rewritten.unwrap_or_else(|_| Err(self.failed("the storage panicked"))) {
+            Ok(()) => {
+                self.health.resume();
+                let (unpublished, waiting) = tail.take_waiting();
+                let mut stage = self.stage().lock();
+                stage.note_synced(tail.end_offset(), self.view());
+                if let Some(end) = &unpublished {
+                    self.publish(home, stage, end, wakeups);
+                    wakeups.note_records(self.waiters());
+                }
+                wakeups.decide(&waiting, &Ok(()));
+                Ok(())
+            }
+            Err(error) => {
+                let is_full = matches!(error, Error::StorageFull { .. });
+                let error = if is_full { error } else { self.failed(&format!("{fault}; {error}")) };
+                self.health.suspend(error.duplicate());
+                let unknown = AppendFault::Unknown(format!("{fault}; {error}"));
+                wakeups.decide(&tail.give_up_waiting(), &Err(unknown));
+                // What somebody had begun to write ended in a panic.
+                let error = self.take_back(home, &tail, error, Some(fault.to_owned()), wakeups);
+                self.try_again_later(home);
+                Err(error)
+            }
+        }
+    }
+
+    fn rouse(&self) {
+        let Some(home) = self.home() else { return };
+        let mut waiting: Vec<Arc<Completion>> = home.tail.lock().waiting().collect();
+        waiting.extend(self.stage().lock().waiting());
+        // Wakers are others' code: no lock is held.
+        waiting.iter().for_each(|completion| completion.rouse());
+    }
+}
