@@ -288,8 +288,7 @@ impl<'a> Life<'a> {
             }
             self.hear(sent)?;
         }
-        self.ledger.topics[topic].flushed(&ends);
-        Ok(())
+        self.flushed(topic, &ends)
     }
 
     /// Sends while a flush is in the middle of its sync: that does not cover what comes meanwhile.
@@ -313,7 +312,15 @@ impl<'a> Life<'a> {
             sent.map(|()| flushed)
         })?;
         flushed.map_err(answer(self.disk, "flush"))?;
-        self.ledger.topics[topic].flushed(&ends);
+        self.flushed(topic, &ends)
+    }
+
+    /// A flush says nothing of what could not be written: those who sent it are told.
+    fn flushed(&mut self, topic: usize, ends: &[usize]) -> Lived {
+        if self.disk.is_off() {
+            return Err(Ended::Off);
+        }
+        self.ledger.topics[topic].flushed(ends);
         Ok(())
     }
 
