@@ -7,6 +7,8 @@ pub(crate) mod found;
 pub(crate) mod ledger;
 mod life;
 pub(crate) mod log_ledger;
+#[cfg(test)]
+mod tests;
 
 use ottla::{Broker, Durability};
 
