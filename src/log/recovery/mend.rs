@@ -250,14 +250,17 @@ impl Mender<'_> {
         // Without its header, the segment goes as a whole.
         let is_whole = at.position == 0;
         let kept = if is_whole { part } else { part + 1 };
+        let is_shorter = self.log.parts.len() > kept;
         for later in self.log.parts.drain(kept..).rev() {
             torn.set_aside.extend(later.file.set_aside(self.storage)?);
         }
-        if let Some(last) = self.log.parts.last().filter(|_| !torn.set_aside.is_empty() || is_whole) {
+        // A file that came back later would lie across what is appended until then.
+        if let Some(last) = self.log.parts.last().filter(|_| is_shorter) {
             last.file.sync_name(self.storage)?;
         }
         if is_whole {
             torn.kept_in = torn.set_aside.pop();
+            self.cut_behind_end(&mut torn)?;
         } else if is_planted(Bug::TailNotTruncated) {
             let len = self.log.parts[part].file.len;
             self.log.drop_from(part, FrameStart { position: len, ..at });
@@ -267,6 +270,17 @@ impl Mender<'_> {
         }
         self.log.drop_from(part, at);
         Ok(torn)
+    }
+
+    /// Cuts off what the last segment holds behind the place where the next one began, which is gone: what is
+    /// appended now would lie on it.
+    fn cut_behind_end(&self, torn: &mut TornTail) -> Result<()> {
+        let Some(last) = self.log.parts.last().filter(|last| last.file.len > last.end.position) else {
+            return Ok(());
+        };
+        torn.bytes += last.file.len - last.end.position;
+        torn.set_aside.extend(last.file.cut(self.storage, last.end.position)?);
+        Ok(())
     }
 
     /// Leaves what is damaged as it is, and has the log go on in a new segment, unless the last one is sound.
