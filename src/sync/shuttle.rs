@@ -6,9 +6,9 @@
 //!
 //! **Time** is the test's own, and passes when the scheduler's dice say so. A thread may be kept from running
 //! for any length of time, so a wait with a deadline may end at any step after it began: it is given a number
-//! of looks, now a few, now many, and then the time has come. It always ends, so a wake-up that is lost to it
-//! is not noticed; tests that are to notice it wait without a deadline, and Shuttle finds that nobody can go
-//! on.
+//! of looks, now a few, now many, and then the time has come if it had not before. It always ends, so a
+//! wake-up that is lost to it is not noticed; tests that are to notice it wait without a deadline, and
+//! Shuttle finds that nobody can go on.
 
 use std::cell::Cell;
 use std::ops::{Add, Range};
@@ -122,6 +122,9 @@ fn wait_until<T>(deadline: Instant, look: impl Fn() -> Option<T>) -> Option<T> {
     for _ in 0..looks {
         if let Some(outcome) = look() {
             return Some(outcome);
+        }
+        if PASSED.get() >= deadline.0 {
+            return None;
         }
         ::shuttle::thread::yield_now();
     }
