@@ -146,7 +146,8 @@ fn what_is_acknowledged_is_synced_soon_by_the_flusher_alone() {
     check(|| {
         let files = Files::default();
         let broker = files.open();
-        broker.create_topic("t", small(2)).expect("a free name");
+        let interval = Duration::from_millis(50);
+        broker.create_topic("t", small(2).sync_interval(interval)).expect("a free name");
         let senders = [1, 2].map(|number| {
             let mut sender = Sender::new(&broker, "t", number);
             spawn(move || {
@@ -157,7 +158,6 @@ fn what_is_acknowledged_is_synced_soon_by_the_flusher_alone() {
             })
         });
         let sent = senders.map(join).concat();
-        // The interval is 50 ms.
         let is_synced = (0..100).any(|_| {
             thread::sleep(Duration::from_millis(10));
             sent.iter().all(|&number| files.is_synced(number))
