@@ -207,7 +207,9 @@ fn a_segment_that_was_cut_is_damage_when_another_follows() {
         cuts.push((frame.file.clone(), frame.bytes.start, number as u64));
         cuts.push((frame.file.clone(), frame.bytes.start + frame.bytes.len() / 2, number as u64));
     }
-    cuts.extend(segments.iter().flat_map(|path| [0, 10, 63].map(|end| (path.clone(), end, base(path) as u64))));
+    cuts.extend(
+        segments.iter().flat_map(|path| [0, 10, 63].map(|end| (path.clone(), end, base(path) as u64))),
+    );
     cuts.retain(|(path, ..)| Some(path) != segments.last());
     let named = |(path, end, lost): (PathBuf, usize, u64)| {
         (format!("{} at {end}", path.display()), (path, end, lost))

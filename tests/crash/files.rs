@@ -90,7 +90,10 @@ fn a_missing_or_empty_partition_directory_is_damage() {
             let storage = storage_with(&files);
             let broker = way.open(&storage).expect("the others are well");
             let damaged = &broker.recovery_report().damaged;
-            assert!(matches!(&damaged[..], [damage] if damage.path == dir && damage.first_offset == 0), "{damaged:?}");
+            assert!(
+                matches!(&damaged[..], [damage] if damage.path == dir && damage.first_offset == 0),
+                "{damaged:?}"
+            );
             assert_eq!(contents(&broker, TOPIC, 1).expect("it can be read").len(), 9);
             let refused = send(&broker, TOPIC, 0, b"more");
             let fenced = matches!(refused, Err(Error::PartitionFenced { .. }));
@@ -221,10 +224,12 @@ fn a_damaged_partition_keeps_no_other_one_from_being_mended() {
         ("its neighbour lost its header", |bytes| bytes.truncate(20)),
     ];
     let cases = damages.into_iter().flat_map(|(name, damage)| {
-        [("torn", image.with(&last, torn), 8), ("with a stub", with_stub.clone(), 9)].map(|(kind, mut files, kept)| {
-            damage(files.get_mut(&neighbour).expect("it is there"));
-            (format!("a partition {kind}, and {name}"), (files, kept))
-        })
+        [("torn", image.with(&last, torn), 8), ("with a stub", with_stub.clone(), 9)].map(
+            |(kind, mut files, kept)| {
+                damage(files.get_mut(&neighbour).expect("it is there"));
+                (format!("a partition {kind}, and {name}"), (files, kept))
+            },
+        )
     });
     check_all(cases, |(files, kept)| {
         let storage = storage_with(files);
@@ -272,7 +277,8 @@ fn what_was_being_written_again_is_kept_with_what_is_damaged_and_cleared_away_ot
     let first = &image.segments()[0];
     let unfinished = first.with_extension("log.new");
     for is_damaged in [true, false] {
-        let mut files = if is_damaged { image.with(first, |bytes| bytes[100] ^= 1) } else { image.files.clone() };
+        let mut files =
+            if is_damaged { image.with(first, |bytes| bytes[100] ^= 1) } else { image.files.clone() };
         files.insert(unfinished.clone(), image.files[first].clone());
         let storage = storage_with(&files);
         let broker = Way::Verifying.open(&storage).expect("it opens");

@@ -28,9 +28,8 @@ fn bits_of(files: &Files, path: &Path) -> impl Iterator<Item = (String, usize)> 
 
 /// What a flipped bit must come to in a log that was synced: which record is lost, if any.
 fn expected_of_synced(image: &Image, segment: &Path, byte: usize) -> Verdict {
-    let is_hit = |number: &usize| {
-        image.frames[*number].file == segment && image.frames[*number].bytes.contains(&byte)
-    };
+    let is_hit =
+        |number: &usize| image.frames[*number].file == segment && image.frames[*number].bytes.contains(&byte);
     match (0..image.frames.len()).find(is_hit) {
         Some(hit) => {
             let next = (hit + 1 < image.frames.len()).then_some(hit as u64 + 1);
@@ -224,6 +223,7 @@ fn every_flipped_bit_of_the_committed_offsets_is_noticed() {
 /// The records do not suffer.
 fn sent_or_refused(broker: &Broker, way: Way) -> Checked {
     let sent = crate::support::send(broker, TOPIC, 0, b"more");
-    let expected = if way == Way::ReadOnly { matches!(sent, Err(Error::ReadOnly { .. })) } else { sent.is_ok() };
+    let expected =
+        if way == Way::ReadOnly { matches!(sent, Err(Error::ReadOnly { .. })) } else { sent.is_ok() };
     ensure(expected, || format!("{way:?}: {sent:?}"))
 }

@@ -70,7 +70,8 @@ impl Image {
         let key = key_of(0, 2);
         let (mut count, mut synced) = (0, 0);
         for (number, &lens) in batches.iter().enumerate() {
-            let values: Vec<Vec<u8>> = (count + 1..).zip(lens).map(|(number, &len)| value(number, len)).collect();
+            let values: Vec<Vec<u8>> =
+                (count + 1..).zip(lens).map(|(number, &len)| value(number, len)).collect();
             count += lens.len();
             match &values[..] {
                 [single] => sent_all(&broker, TOPIC, 0, [single.clone()]),

@@ -3,12 +3,13 @@
 //! left out, nothing is changed that must not be, and the log goes on where it may.
 
 use ottla::storage::MemoryStorage;
-use ottla::{Broker, Damage, DamageAction, Error, PartitionVerdict, TornTail, TopicPartition};
+use ottla::{Broker, Damage, DamageAction, Error, PartitionVerdict, TopicPartition, TornTail};
 
 use crate::image::Image;
 use crate::support::{
     Checked, DIR, Files, Finding, Reading, SEGMENT_HEADER_BYTES, TOPIC, Way, check_partition_unchanged,
-    check_unchanged, checkpoint_path, contents, ensure, open, read_file, read_through, send, storage_with, value,
+    check_unchanged, checkpoint_path, contents, ensure, open, read_file, read_through, send, storage_with,
+    value,
 };
 
 /// What is made of partition 0 of a damaged directory.
@@ -148,11 +149,14 @@ impl Judged<'_> {
         damaged.iter().try_for_each(|damage| check_damage(damage, action))?;
         let place = |tail: &TornTail| (tail.path.clone(), tail.position, tail.bytes, tail.end_offset);
         let expected: Vec<_> = self.found.torn_tail.iter().map(place).collect();
-        ensure(torn.iter().map(place).eq(expected.iter().cloned()), || format!("{torn:?}, not {expected:?}"))?;
+        ensure(torn.iter().map(place).eq(expected.iter().cloned()), || {
+            format!("{torn:?}, not {expected:?}")
+        })?;
         let kept = torn.iter().any(|tail| tail.kept_in.is_some() || !tail.set_aside.is_empty());
         ensure(way != Way::ReadOnly || !kept, || format!("read-only, and {torn:?}"))?;
         // What is known to have been synced is read at once only if that is asked for.
-        let known = |damage: &Damage| (damage.path.clone(), damage.position, damage.first_offset, damage.next_offset);
+        let known =
+            |damage: &Damage| (damage.path.clone(), damage.position, damage.first_offset, damage.next_offset);
         let same = damaged.iter().map(known).eq(self.found.damage.iter().map(known));
         let none = damaged.is_empty() && way != Way::Verifying;
         let some = way != Way::Verifying && !self.found.damage.is_empty();
@@ -172,11 +176,17 @@ impl Judged<'_> {
         let are_enough = || records.len() >= whole && self.holds_misplaced();
         for offset in 0..image.values.len() as u64 {
             let is_served = records.binary_search_by_key(&offset, |record| record.0).is_ok();
-            let is_lost = |(first, next): &(u64, Option<u64>)| *first <= offset && next.is_none_or(|next| offset < next);
+            let is_lost = |(first, next): &(u64, Option<u64>)| {
+                *first <= offset && next.is_none_or(|next| offset < next)
+            };
             let must = offset < self.end() && image.is_whole(damaged, offset as usize);
-            ensure(is_served || !must || are_enough(), || format!("{offset} is whole, and not served; {lost:?}"))?;
+            ensure(is_served || !must || are_enough(), || {
+                format!("{offset} is whole, and not served; {lost:?}")
+            })?;
             let is_told = offset >= self.end() || lost.iter().any(is_lost);
-            ensure(is_served != is_told, || format!("{offset}: served is {is_served}, told is {is_told}, {lost:?}"))?;
+            ensure(is_served != is_told, || {
+                format!("{offset}: served is {is_served}, told is {is_told}, {lost:?}")
+            })?;
         }
         Ok(())
     }

@@ -58,9 +58,8 @@ fn judge_all_prefixes(killed: &Image, closed: &Image, without_header: Verdict) {
 
 /// The first record that is not there whole: of a batch that was synced, the others are served.
 fn first_cut_frame(image: &Image, segment: &PathBuf, end: usize) -> u64 {
-    let is_cut = |number: &usize| {
-        image.frames[*number].file == *segment && image.frames[*number].bytes.end > end
-    };
+    let is_cut =
+        |number: &usize| image.frames[*number].file == *segment && image.frames[*number].bytes.end > end;
     (0..image.frames.len()).find(is_cut).unwrap_or(image.frames.len()) as u64
 }
 

@@ -134,15 +134,6 @@ pub(crate) struct Reading {
     pub(crate) lost: Vec<(u64, Option<u64>)>,
 }
 
-impl Reading {
-    /// The values, which must be those of all offsets from 0 on.
-    pub(crate) fn values(self) -> Vec<Vec<u8>> {
-        assert!(self.lost.is_empty(), "these are lost: {:?}", self.lost);
-        assert!((0..).zip(&self.records).all(|(expected, (offset, _))| *offset == expected), "a gap");
-        self.records.into_iter().map(|(_, value)| value).collect()
-    }
-}
-
 /// Reads a partition to its end.
 pub(crate) fn read_through(broker: &Broker, topic: &str, partition: u32) -> Result<Reading> {
     let mut consumer = broker.consumer::<Raw, Raw>().assign(topic, [partition]).build()?;
@@ -151,7 +142,8 @@ pub(crate) fn read_through(broker: &Broker, topic: &str, partition: u32) -> Resu
         match consumer.poll(Duration::ZERO) {
             Ok(records) if records.is_empty() => return Ok(reading),
             Ok(records) => {
-                let copied = records.iter().map(|r| (r.offset(), r.value_bytes().unwrap_or_default().to_vec()));
+                let copied =
+                    records.iter().map(|r| (r.offset(), r.value_bytes().unwrap_or_default().to_vec()));
                 reading.records.extend(copied);
             }
             Err(Error::RecordsDamaged { first_offset, next_offset, .. }) => {
@@ -229,7 +221,11 @@ pub(crate) fn without_checkpoint(files: &Files) -> Files {
 
 /// Those of `files` that lie in `dir` itself.
 pub(crate) fn files_in(files: &Files, dir: &Path) -> Files {
-    files.iter().filter(|(path, _)| path.parent() == Some(dir)).map(|(path, b)| (path.clone(), b.clone())).collect()
+    files
+        .iter()
+        .filter(|(path, _)| path.parent() == Some(dir))
+        .map(|(path, b)| (path.clone(), b.clone()))
+        .collect()
 }
 
 /// Says which files of a partition differ.
