@@ -160,6 +160,13 @@ impl PartitionLog {
         Self::assemble_closed(identity, place, settings, recovered, reason)
     }
 
+    /// An empty log in memory, of a broker that changes nothing.
+    pub(crate) fn in_memory_read_only(identity: LogIdentity, settings: &TopicSettings) -> Arc<Self> {
+        let log = Self::in_memory(identity, settings);
+        log.health.fence(Error::ReadOnly { operation: "send records" });
+        log
+    }
+
     fn assemble_closed(
         identity: LogIdentity,
         place: LogPlace,
