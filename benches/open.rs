@@ -1,5 +1,5 @@
-//! What opening a directory costs: after a close, when everything is known to be synced; after a crash, when the last
-//! segments are read again; and when every record is verified.
+//! What opening a directory costs: after a close, when everything is known to be synced; after a crash, when
+//! the last segments are read again; and when every record is verified.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::path::Path;

@@ -6,8 +6,8 @@
 //!
 //! **Time** is the test's own, and passes when the scheduler's dice say so. A thread may be kept from running
 //! for any length of time, so a wait with a deadline may end at any step after it began: it is given a number
-//! of looks, now a few, now many, and then the time has come if it had not before. So a wake-up that is lost to
-//! it is not noticed. Tests that are to notice it wait without a deadline, or for [`FOREVER`], and Shuttle
+//! of looks, now a few, now many, and then the time has come if it had not before. So a wake-up that is lost
+//! to it is not noticed. Tests that are to notice it wait without a deadline, or for [`FOREVER`], and Shuttle
 //! finds that nobody can go on.
 
 use std::cell::Cell;
