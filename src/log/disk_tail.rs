@@ -229,8 +229,8 @@ impl DiskTail {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Removes what a failed roll left. A smaller record may still fit into the active segment, and then a file
-    /// of this base offset would lie across it.
+    /// Removes what a failed roll left. A smaller record may still fit into the active segment, and then a
+    /// file of this base offset would lie across it.
     #[cold]
     fn undo_roll(&mut self, error: Error, place: &LogPlace, base_offset: u64) -> WriteError {
         match Segment::remove(place.data_dir.storage(), &place.dir, base_offset) {

@@ -281,8 +281,8 @@ impl PartitionLog {
         }
     }
 
-    /// Where the log goes on behind a segment of which nothing good is left; `None` if it does not, and records
-    /// are missing at its end.
+    /// Where the log goes on behind a segment of which nothing good is left; `None` if it does not, and
+    /// records are missing at its end.
     #[cold]
     fn behind(&self, segment: &Segment, offset: u64) -> Option<u64> {
         if segment.end_offset() != OPEN_END {

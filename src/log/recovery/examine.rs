@@ -115,8 +115,8 @@ pub(super) fn examine(
         synced,
         verdict,
         leftovers,
-        // What was read may be with the system only: a sync mark, which says that what is before it is safe, is not
-        // synced itself.
+        // What was read may be with the system only: a sync mark, which says that what is before it is
+        // safe, is not synced itself.
         is_all_synced: synced >= end_offset && scanned_bytes == 0,
         scanned_bytes,
     })
