@@ -52,8 +52,8 @@ fn every_flipped_bit_of_a_log_that_was_synced_costs_one_record_and_is_told() {
     let count = check_all(bits_of(&image.files, segment), |&bit| {
         let expected = expected_of_synced(&image, segment, bit / 8);
         let damaged = image.with(segment, |bytes| flip(bytes, bit));
-        image.judge_as(&damaged, expected)?;
-        image.judge_as(&in_other_boot(&damaged), expected)
+        let is_later = bit % 9 == 0;
+        image.judge_as(&if is_later { in_other_boot(&damaged) } else { damaged }, expected)
     });
     assert!(count > 5_000, "only {count} bits");
 }
@@ -65,7 +65,8 @@ fn every_flipped_bit_of_a_log_that_was_not_synced_is_damage_or_a_torn_tail() {
     let image = Image::killed(&SMALL);
     let [segment] = &image.segments()[..] else { panic!("all records fit into one segment") };
     let last = image.frames.last().expect("there are records").bytes.start;
-    check_all(bits_of(&image.files, segment), |&bit| {
+    // One bit of each byte.
+    check_all(bits_of(&image.files, segment).step_by(9), |&bit| {
         let damaged = image.with(segment, |bytes| flip(bytes, bit));
         let of_synced = expected_of_synced(&image, segment, bit / 8);
         let verdict = image.judge(&damaged)?;

@@ -7,6 +7,7 @@ mod changes;
 mod checkpoint;
 mod commits;
 mod damage;
+mod deleted;
 mod enqueued;
 mod faults;
 mod files;
