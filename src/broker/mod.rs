@@ -30,7 +30,7 @@ use crate::producer::{Producer, ProducerBuilder};
 use crate::record::codec::Codec;
 use crate::storage::DataDir;
 use crate::sync::thread::JoinHandle;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, has_ended};
 use crate::topic::catalog::Catalog;
 
 /// Event streaming inside your process: owns topics, in memory or in a directory.
@@ -308,7 +308,7 @@ impl Disk {
     /// Threads that should run and do not.
     fn ended_threads(&self) -> Vec<&'static str> {
         // Once it is closed, there is no handle.
-        let flusher = self.flusher.lock().as_ref().is_some_and(JoinHandle::is_finished);
+        let flusher = self.flusher.lock().as_ref().is_some_and(has_ended);
         let reader = self.reads.has_ended();
         [(flusher, flusher::THREAD_NAME), (reader, FileReads::THREAD_NAME)]
             .into_iter()

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::sync::channel::{Receiver, Sender, unbounded};
 use crate::sync::signal::Signal;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, has_ended};
 
 /// Where a fetch reads files.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +55,7 @@ impl FileReads {
 
     /// Whether the thread was started and has ended, though it was not told to.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(&*self.thread.lock(), ReadThread::Runs(_, handle) if handle.is_finished())
+        matches!(&*self.thread.lock(), ReadThread::Runs(_, handle) if has_ended(handle))
     }
 
     /// Asks for what [`Segment::read`] returns.

@@ -268,8 +268,7 @@ impl PartitionLog {
     /// otherwise an error says what is lost.
     #[cold]
     fn pass_over(&self, cursor: &mut Cursor, segment: &Arc<Segment>, hole: &Hole) -> Result<()> {
-        let behind = Some(segment.end_offset()).filter(|&end| end != OPEN_END);
-        let next_offset = hole.next.map(|next| next.offset).or(behind);
+        let next_offset = hole.next.map(|next| next.offset).or_else(|| self.behind(segment, cursor.offset));
         match next_offset {
             Some(next) if self.skips_damage || next <= cursor.offset => {
                 cursor.offset = cursor.offset.max(next);
@@ -281,6 +280,18 @@ impl PartitionLog {
             }
             _ => Err(self.damaged(segment.path(), hole.start, next_offset, &hole.detail)),
         }
+    }
+
+    /// Where the log goes on behind a segment of which nothing good is left; `None` if it does not, and
+    /// records are missing at its end.
+    #[cold]
+    fn behind(&self, segment: &Segment, offset: u64) -> Option<u64> {
+        if segment.end_offset() != OPEN_END {
+            return Some(segment.end_offset());
+        }
+        let view = self.view().read();
+        let (next, end) = (view.next_record(offset), view.end_offset());
+        next.or((end <= offset).then_some(end))
     }
 
     #[cold]

@@ -102,24 +102,26 @@ impl PartitionLog {
         Ok(drafts)
     }
 
-    /// The chunks that hold what is not known to be synced, as far as they are in the file.
+    /// The chunks that hold what is not known to be synced, as far as they are in the file; and those that
+    /// may still grow, for a chunk lies in one segment.
     fn unsynced(&self, tail: &DiskTail) -> Result<Vec<StagedBytes>> {
-        let recovery_point = tail.recovery_point();
-        if recovery_point == tail.end_offset() {
-            return Ok(Vec::new());
-        }
         let stage = self.stage().lock();
         let staged: Vec<StagedBytes> = stage.written().collect();
         let first_staged = staged.first().map(|piece| TrackedArc::clone(piece.chunk()));
-        let view = self.view().read();
         let is_staged =
             |chunk: &_| first_staged.as_ref().is_some_and(|first| TrackedArc::ptr_eq(first, chunk));
+        let view = self.view().read();
         let closed = view.chunks().take_while(|chunk| !is_staged(chunk)).cloned().map(StagedBytes::visible);
         let mut pieces: Vec<StagedBytes> = closed.chain(staged).collect();
         pieces.retain(|piece| piece.end().bytes > 0);
+        let first_open = pieces.iter().position(|piece| is_staged(piece.chunk())).unwrap_or(pieces.len());
+        let recovery_point = tail.recovery_point();
+        if recovery_point == tail.end_offset() {
+            return Ok(pieces.split_off(first_open));
+        }
         let first = pieces.iter().rposition(|piece| piece.chunk().base_offset() <= recovery_point);
         match first {
-            Some(first) => Ok(pieces.split_off(first)),
+            Some(first) => Ok(pieces.split_off(first.min(first_open))),
             None => Err(self.failed("its records that were not synced are no longer in memory")),
         }
     }

@@ -269,7 +269,10 @@ impl Segment {
         };
         let next = salvage(&source, start)?.runs.first().map(|run| run.start);
         let hole = Hole { start, next, detail };
-        self.holes.write().push(hole.clone());
+        if next.is_some() || self.end_offset() != OPEN_END {
+            // Otherwise more may come behind it.
+            self.holes.write().push(hole.clone());
+        }
         if let Some(next) = next {
             self.index.write().note(next, next, i64::MIN);
         }

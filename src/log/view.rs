@@ -125,6 +125,12 @@ impl View {
         }
     }
 
+    /// The first record in memory from `offset` on.
+    pub(super) fn next_record(&self, offset: u64) -> Option<u64> {
+        let holds = |chunk: &&TrackedArc<Chunk>| chunk.end_offset() > offset && chunk.visible().offsets > 0;
+        self.chunks.iter().find(holds).map(|chunk| chunk.base_offset().max(offset))
+    }
+
     /// All pieces, in order.
     pub(crate) fn pieces(&self) -> Pieces {
         let segments = self.segments.iter().map(|segment| (Arc::clone(segment), segment.readable()));

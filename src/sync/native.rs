@@ -32,3 +32,8 @@ impl ByteAccesses {
     #[inline]
     pub(crate) fn write(&self, _bytes: Range<usize>) {}
 }
+
+/// Whether a thread has ended.
+pub(crate) fn has_ended<T>(thread: &thread::JoinHandle<T>) -> bool {
+    thread.is_finished()
+}

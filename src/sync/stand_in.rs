@@ -144,6 +144,11 @@ pub(crate) struct EventListener {
     has_waker: bool,
 }
 
+/// Whether a thread has ended. In a model none does before it is told to.
+pub(crate) fn has_ended<T>(_thread: &super::thread::JoinHandle<T>) -> bool {
+    false
+}
+
 /// How a thread waits, as in event-listener.
 pub(crate) trait Listener: Sized {
     fn wait(self);

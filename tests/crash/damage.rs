@@ -1,19 +1,23 @@
 //! Larger damage to a log of several segments: blocks that are zeroed, doubled, swapped or of another
-//! partition, garbage at the end, segments cut off. A broker that opens on it has lost nothing but a
-//! reported tail.
+//! partition, garbage at the end, segments cut off. Whatever is whole is served, and the rest is told.
 
 use std::path::PathBuf;
 
-use crate::image::{Image, Verdict};
+use crate::image::Image;
+use crate::judgement::Verdict;
 use crate::support::{
-    Checked, Files, Random, SEGMENT_HEADER_BYTES, TOPIC, check_all, contents, ensure, open, partition_dir,
-    reopen, segment, sent, storage_with, value,
+    Checked, Files, Random, SEGMENT_HEADER_BYTES, TOPIC, check_all, contents, ensure, in_other_boot, open,
+    partition_dir, reopen, segment, sent, storage_with, value, without_checkpoint,
 };
 
 const BLOCK: usize = 512;
 
-/// Four segments of about 4 KiB: single records and batches, none larger than two blocks.
 fn large_image() -> Image {
+    large_image_as(Image::of)
+}
+
+/// Four segments of about 4 KiB: single records and batches, none larger than two blocks.
+fn large_image_as(image: fn(&[&[usize]]) -> Image) -> Image {
     let mut random = Random(7);
     let sizes: Vec<Vec<usize>> = (0..36)
         .map(|number| {
@@ -22,7 +26,7 @@ fn large_image() -> Image {
         })
         .collect();
     let batches: Vec<&[usize]> = sizes.iter().map(Vec::as_slice).collect();
-    let image = Image::of(&batches);
+    let image = image(&batches);
     assert!(image.segments().len() >= 3, "there are several segments");
     image
 }
@@ -41,8 +45,10 @@ fn blocks(image: &Image) -> Vec<(String, PathBuf, usize, usize)> {
     blocks
 }
 
+/// Of a log that was synced: it is damage.
 fn judge(image: &Image, damaged: &Files) -> Checked {
-    image.judge(damaged).map(drop)
+    let verdict = image.judge(damaged)?;
+    ensure(verdict.is_fenced(), || format!("{verdict:?}"))
 }
 
 #[test]
@@ -118,7 +124,9 @@ fn a_block_or_a_whole_segment_of_another_partition_is_noticed() {
     });
     check_all(cases, |damaged| judge(&image, damaged));
     let whole = image.with(&segment(TOPIC, 0, 0), |bytes| bytes.clone_from(&foreign));
-    assert_eq!(image.judge(&whole), Ok(Verdict::Refused));
+    let second = image.frames.iter().position(|frame| frame.file == image.segments()[1]);
+    // Its header is wrong, and then all of its records.
+    assert_eq!(image.judge(&whole), Ok(Verdict::Fenced(0, second.map(|offset| offset as u64))));
 }
 
 /// Both partitions hold records of the same sizes, so that these have the same offsets and positions.
@@ -134,61 +142,97 @@ fn a_record_of_another_partition_in_the_very_same_place_is_noticed() {
         (format!("record {number}"), (number, damaged))
     });
     check_all(cases, |(number, damaged)| {
-        let verdict = image.judge(damaged)?;
         let is_last = number + 1 == image.frames.len();
-        let expected = if is_last { Verdict::Torn } else { Verdict::Refused };
-        ensure(verdict == expected, || format!("{verdict:?}"))
+        let number = *number as u64;
+        image.judge_as(damaged, Verdict::Fenced(number, (!is_last).then_some(number + 1)))
     });
 }
 
+/// What a killed process can have left is cut off in any boot, and anything if the machine was started again or
+/// that is not known. Nothing of it was acknowledged: that is known only of a log that was synced whole.
 #[test]
-fn garbage_at_the_end_is_cut_off_and_reported() {
-    let image = large_image();
-    let last = image.segments().pop().expect("there are segments");
-    let repeated = image.files[&last][image.frames.last().expect("records").bytes.clone()].to_vec();
-    let appendices = [
-        ("one zero", vec![0]),
-        ("zeros", vec![0; 4096]),
-        ("one byte", vec![1]),
-        ("garbage", value(1, 777)),
-        ("garbage and zeros", [value(2, 60), vec![0; 2000]].concat()),
-        ("the last record once more", repeated),
-        ("a header", image.files[&last][..SEGMENT_HEADER_BYTES].to_vec()),
-    ];
-    let cases = appendices.into_iter().map(|(name, bytes)| (name.to_owned(), bytes));
-    check_all(cases, |appendix| {
-        let verdict = image.judge(&image.with(&last, |bytes| bytes.extend(appendix)))?;
-        ensure(verdict == Verdict::Torn, || format!("{verdict:?}"))
-    });
+fn garbage_at_the_end_is_cut_off_if_a_crash_may_have_left_it() {
+    for image in [large_image(), large_image_as(Image::killed)] {
+        let last = image.segments().pop().expect("there are segments");
+        let end = image.values.len() as u64;
+        let repeated = image.files[&last][image.frames.last().expect("records").bytes.clone()].to_vec();
+        let torn = Verdict::Torn;
+        let damage = Verdict::Fenced(end, None);
+        let appendices = [
+            ("one zero", vec![0], torn),
+            ("zeros", vec![0; 4096], torn),
+            ("one byte", vec![1], torn),
+            ("the front of a record", repeated[..repeated.len() - 8].to_vec(), torn),
+            ("the front of a record, and zeros", [&repeated[..60], &[0; 2000]].concat(), torn),
+            ("garbage", value(1, 777), damage),
+            ("garbage and zeros", [value(2, 60), vec![0; 2000]].concat(), damage),
+            ("the last record once more", repeated, damage),
+            ("a header", image.files[&last][..SEGMENT_HEADER_BYTES].to_vec(), damage),
+        ];
+        let cases = appendices.into_iter().map(|(name, bytes, verdict)| (name.to_owned(), (bytes, verdict)));
+        check_all(cases, |(appendix, expected)| {
+            let damaged = image.with(&last, |bytes| bytes.extend(appendix));
+            image.judge_as(&damaged, *expected)?;
+            image.judge_as(&in_other_boot(&damaged), torn)?;
+            image.judge_as(&without_checkpoint(&damaged), torn)
+        });
+    }
 }
 
+/// A segment ends where the next one begins: what its file holds behind that means nothing.
 #[test]
-fn garbage_at_the_end_of_an_earlier_segment_is_refused() {
+fn garbage_at_the_end_of_an_earlier_segment_means_nothing() {
     let image = large_image();
     let first = &image.segments()[0];
     let cases = [("zeros", vec![0; 64]), ("garbage", value(1, 64))].map(|(name, b)| (name.to_owned(), b));
     check_all(cases, |appendix| {
-        let verdict = image.judge(&image.with(first, |bytes| bytes.extend(appendix)))?;
-        ensure(verdict == Verdict::Refused, || format!("{verdict:?}"))
+        image.judge_as(&image.with(first, |bytes| bytes.extend(appendix)), Verdict::Served)
     });
 }
 
 /// At every record's end and in the middle of every record.
 #[test]
-fn a_segment_that_was_cut_is_refused_when_another_follows() {
+fn a_segment_that_was_cut_is_damage_when_another_follows() {
     let image = large_image();
     let segments = image.segments();
-    let mut cuts: Vec<(PathBuf, usize)> = Vec::new();
-    for frame in &image.frames {
-        cuts.push((frame.file.clone(), frame.bytes.start));
-        cuts.push((frame.file.clone(), frame.bytes.start + frame.bytes.len() / 2));
+    let base = |path: &PathBuf| image.frames.iter().position(|frame| frame.file == *path).expect("records");
+    let next = |path: &PathBuf| {
+        let number = segments.iter().position(|other| other == path).expect("it is one of them");
+        segments.get(number + 1).map(|next| base(next) as u64)
+    };
+    let mut cuts: Vec<(PathBuf, usize, u64)> = Vec::new();
+    for (number, frame) in image.frames.iter().enumerate() {
+        cuts.push((frame.file.clone(), frame.bytes.start, number as u64));
+        cuts.push((frame.file.clone(), frame.bytes.start + frame.bytes.len() / 2, number as u64));
     }
-    cuts.extend(segments.iter().flat_map(|path| [0, 10, 63].map(|end| (path.clone(), end))));
-    cuts.retain(|(path, _)| Some(path) != segments.last());
-    let named = |(path, end): (PathBuf, usize)| (format!("{} at {end}", path.display()), (path, end));
-    check_all(cuts.into_iter().map(named), |(path, end)| {
-        let verdict = image.judge(&image.with(path, |bytes| bytes.truncate(*end)))?;
-        ensure(verdict == Verdict::Refused, || format!("{verdict:?}"))
+    cuts.extend(
+        segments.iter().flat_map(|path| [0, 10, 63].map(|end| (path.clone(), end, base(path) as u64))),
+    );
+    cuts.retain(|(path, ..)| Some(path) != segments.last());
+    let named = |(path, end, lost): (PathBuf, usize, u64)| {
+        (format!("{} at {end}", path.display()), (path, end, lost))
+    };
+    check_all(cuts.into_iter().map(named), |(path, end, lost)| {
+        let damaged = image.with(path, |bytes| bytes.truncate(*end));
+        image.judge_as(&damaged, Verdict::Fenced(*lost, next(path)))
+    });
+}
+
+/// Nothing of it was synced: after a power loss the log ends there, and later segments are set aside with it. A
+/// killed process had written the first segment whole before it began the next.
+#[test]
+fn a_segment_that_was_cut_is_a_torn_tail_if_only_the_power_can_have_been_lost() {
+    let image = large_image_as(Image::killed);
+    let first = &image.segments()[0];
+    let next = image.frames.iter().position(|frame| frame.file == image.segments()[1]).expect("records");
+    let frames = image.frames.iter().take_while(|frame| frame.file == *first).enumerate();
+    let cuts = frames.flat_map(|(number, frame)| {
+        [frame.bytes.start, frame.bytes.start + 30].map(|end| (format!("at {end}"), (number as u64, end)))
+    });
+    check_all(cuts, |&(number, end)| {
+        let damaged = image.with(first, |bytes| bytes.truncate(end));
+        image.judge_as(&in_other_boot(&damaged), Verdict::Torn)?;
+        image.judge_as(&damaged, Verdict::Fenced(number, Some(next as u64)))
     });
 }
 
@@ -253,13 +297,18 @@ fn a_stub_does_not_hide_that_records_before_it_are_missing() {
         add_stub(&image, &mut files, &[]);
         cases.push((format!("an empty stub, segment {number} missing"), files));
     }
-    check_all(cases, |files| image.judge_refusal(files));
+    check_all(cases, |files| judge(&image, files));
 }
 
 #[test]
 fn zeros_in_place_of_a_header_do_not_make_a_stub_of_a_segment_with_records() {
-    let image = large_image();
-    let last = image.segments().pop().expect("there are segments");
-    let damaged = image.with(&last, |bytes| bytes[..SEGMENT_HEADER_BYTES].fill(0));
-    assert_eq!(image.judge(&damaged), Ok(Verdict::Refused));
+    for image in [large_image(), large_image_as(Image::killed)] {
+        let last = image.segments().pop().expect("there are segments");
+        let first = image.frames.iter().position(|frame| frame.file == last).expect("records") as u64;
+        let damaged = image.with(&last, |bytes| bytes[..SEGMENT_HEADER_BYTES].fill(0));
+        assert_eq!(image.judge(&damaged), Ok(Verdict::Fenced(first, Some(first))));
+        let is_synced = image.synced > 0;
+        let lost = if is_synced { Verdict::Fenced(first, Some(first)) } else { Verdict::Torn };
+        assert_eq!(image.judge(&in_other_boot(&damaged)), Ok(lost));
+    }
 }

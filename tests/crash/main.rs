@@ -14,6 +14,7 @@ mod full_disk;
 mod hooked;
 mod image;
 mod interrupted;
+mod judgement;
 mod kill;
 mod kill_child;
 mod lossy;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ottla::storage::{MemoryStorage, OpenMode, Storage};
-use ottla::{Broker, Raw, Result, TopicConfig, TopicPartition};
+use ottla::{Broker, Error, Raw, Result, TopicConfig, TopicPartition};
 
 /// The data directory of brokers in memory.
 pub(crate) const DIR: &str = "/data";
@@ -25,6 +25,24 @@ pub(crate) fn open(storage: &(impl Storage + Clone + 'static)) -> Result<Broker>
 /// Opens a broker that must open.
 pub(crate) fn reopen(storage: &(impl Storage + Clone + 'static)) -> Broker {
     open(storage).expect("the directory opens")
+}
+
+/// A way of opening a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Default,
+    /// Everything is read.
+    Verifying,
+    ReadOnly,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 3] = [Self::Default, Self::Verifying, Self::ReadOnly];
+
+    pub(crate) fn open(self, storage: &(impl Storage + Clone + 'static)) -> Result<Broker> {
+        let builder = Broker::builder().storage(storage.clone()).data_dir(DIR);
+        builder.verify_on_open(self == Self::Verifying).read_only(self == Self::ReadOnly).open()
+    }
 }
 
 /// The smallest segments there are.
@@ -108,6 +126,49 @@ pub(crate) fn contents(broker: &Broker, topic: &str, partition: u32) -> Result<V
     }
 }
 
+/// What a reader gets who goes on behind each damage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) records: Vec<(u64, Vec<u8>)>,
+    /// First offset that is lost, next one that is not.
+    pub(crate) lost: Vec<(u64, Option<u64>)>,
+}
+
+impl Reading {
+    /// The values, which must be those of all offsets from 0 on.
+    pub(crate) fn values(self) -> Vec<Vec<u8>> {
+        assert!(self.lost.is_empty(), "these are lost: {:?}", self.lost);
+        assert!((0..).zip(&self.records).all(|(expected, (offset, _))| *offset == expected), "a gap");
+        self.records.into_iter().map(|(_, value)| value).collect()
+    }
+}
+
+/// Reads a partition to its end.
+pub(crate) fn read_through(broker: &Broker, topic: &str, partition: u32) -> Result<Reading> {
+    let mut consumer = broker.consumer::<Raw, Raw>().assign(topic, [partition]).build()?;
+    let mut reading = Reading::default();
+    loop {
+        match consumer.poll(Duration::ZERO) {
+            Ok(records) if records.is_empty() => return Ok(reading),
+            Ok(records) => {
+                let copied =
+                    records.iter().map(|r| (r.offset(), r.value_bytes().unwrap_or_default().to_vec()));
+                reading.records.extend(copied);
+            }
+            Err(Error::RecordsDamaged { first_offset, next_offset, .. }) => {
+                reading.lost.push((first_offset, next_offset));
+                let position = consumer.position(topic, partition)?;
+                match next_offset {
+                    Some(next) if next > position => consumer.seek(topic, partition, next)?,
+                    Some(next) => panic!("a reader at {position} is led to {next}"),
+                    None => return Ok(reading),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// All files below `dir`, but for the lock.
 pub(crate) fn files_below(storage: &dyn Storage, dir: &Path) -> Files {
     let mut files = Files::new();
@@ -146,9 +207,58 @@ pub(crate) fn storage_with(files: &Files) -> MemoryStorage {
     storage
 }
 
+pub(crate) fn checkpoint_path() -> PathBuf {
+    Path::new(DIR).join("checkpoint")
+}
+
+/// The same files, found when the machine has been started again.
+pub(crate) fn in_other_boot(files: &Files) -> Files {
+    let mut files = files.clone();
+    let checkpoint = files.get_mut(&checkpoint_path()).expect("a broker was opened there");
+    let text = String::from_utf8(checkpoint.clone()).expect("it is a text");
+    let (lines, _) = text.rsplit_once("crc32").expect("it ends so");
+    let lines = lines.replacen("boot memory\n", "boot earlier\n", 1);
+    *checkpoint = format!("{lines}crc32 {:08x}\n", crc32fast::hash(lines.as_bytes())).into_bytes();
+    files
+}
+
+pub(crate) fn without_checkpoint(files: &Files) -> Files {
+    let mut files = files.clone();
+    files.remove(&checkpoint_path());
+    files
+}
+
+/// Those of `files` that lie in `dir` itself.
+pub(crate) fn files_in(files: &Files, dir: &Path) -> Files {
+    files
+        .iter()
+        .filter(|(path, _)| path.parent() == Some(dir))
+        .map(|(path, b)| (path.clone(), b.clone()))
+        .collect()
+}
+
+/// Says which files of a partition differ.
+pub(crate) fn check_partition_unchanged(
+    storage: &dyn Storage,
+    before: &Files,
+    topic: &str,
+    partition: u32,
+) -> Checked {
+    let dir = partition_dir(topic, partition);
+    check_same(&files_in(&files_below(storage, Path::new(DIR)), &dir), &files_in(before, &dir))
+}
+
 /// Says which files differ.
 pub(crate) fn check_unchanged(storage: &dyn Storage, before: &Files) -> Checked {
-    let after = files_below(storage, Path::new(DIR));
+    check_same(&files_below(storage, Path::new(DIR)), before)
+}
+
+/// As [`check_unchanged`], but for the checkpoint, which every opening writes.
+pub(crate) fn check_logs_unchanged(storage: &dyn Storage, before: &Files) -> Checked {
+    check_same(&without_checkpoint(&files_below(storage, Path::new(DIR))), &without_checkpoint(before))
+}
+
+fn check_same(after: &Files, before: &Files) -> Checked {
     let paths: BTreeSet<&PathBuf> = before.keys().chain(after.keys()).collect();
     let changed: Vec<_> = paths.into_iter().filter(|path| before.get(*path) != after.get(*path)).collect();
     if changed.is_empty() { Ok(()) } else { Err(Finding(format!("these files were changed: {changed:?}"))) }

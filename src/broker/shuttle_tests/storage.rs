@@ -21,15 +21,17 @@ pub(super) struct Files {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What a power loss leaves: of each file what was written before its last sync.
-    synced: Mutex<BTreeMap<PathBuf, Synced>>,
+    /// What a power loss leaves: of each file what was written before its last sync. A file that is renamed
+    /// takes it along.
+    synced: Mutex<BTreeMap<PathBuf, Arc<Mutex<Synced>>>>,
     next_sync_fails: AtomicBool,
     next_write_fails: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Synced {
-    bytes: Vec<u8>,
+    /// `None`: it was never synced.
+    bytes: Option<Vec<u8>>,
     /// A sync of the file failed: the system may have dropped what was to be written, and will not say so
     /// again.
     is_doubtful: bool,
@@ -74,16 +76,19 @@ impl Files {
     /// Whether a record with this number would be there after a power loss.
     pub(super) fn is_synced(&self, number: u64) -> bool {
         let synced = self.state.synced.lock();
-        synced.values().any(|file| file.bytes.chunks(8).any(|word| word == number.to_be_bytes()))
+        let holds = |bytes: &Vec<u8>| bytes.chunks(8).any(|word| word == number.to_be_bytes());
+        synced.values().any(|file| file.lock().bytes.as_ref().is_some_and(holds))
     }
 
     /// What a power loss would leave now.
     pub(super) fn after_power_loss(&self) -> Self {
         let left = Self::default();
         for (path, file) in &*self.state.synced.lock() {
+            let file = file.lock();
+            let Some(bytes) = &file.bytes else { continue };
             left.files.create_dir_all(path.parent().expect("a directory")).expect("in memory");
             let copy = left.files.open(path, OpenMode::CreateOrEmpty).expect("in memory");
-            assert_eq!(copy.write_at(&file.bytes, 0).expect("in memory"), file.bytes.len());
+            assert_eq!(copy.write_at(bytes, 0).expect("in memory"), bytes.len());
         }
         left
     }
@@ -98,7 +103,8 @@ fn is_of_topic(path: &Path) -> bool {
 impl Storage for Files {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
         let file = self.files.open(path, mode)?;
-        Ok(Box::new(File { file, path: path.to_path_buf(), state: Arc::clone(&self.state) }))
+        let synced = Arc::clone(self.state.synced.lock().entry(path.to_path_buf()).or_default());
+        Ok(Box::new(File { file, path: path.to_path_buf(), synced, state: Arc::clone(&self.state) }))
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -135,12 +141,17 @@ impl Storage for Files {
     fn lock(&self, path: &Path, owner: &str) -> io::Result<LockOutcome> {
         self.files.lock(path, owner)
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
+        self.files.lock_shared(path)
+    }
 }
 
 #[derive(Debug)]
 struct File {
     file: Box<dyn StorageFile>,
     path: PathBuf,
+    synced: Arc<Mutex<Synced>>,
     state: Arc<State>,
 }
 
@@ -158,11 +169,10 @@ impl StorageFile for File {
         bytes.truncate(read);
         let fails = is_of_topic(&self.path) && self.state.next_sync_fails.swap(false, Ordering::SeqCst);
         self.file.sync_data()?;
-        let mut synced = self.state.synced.lock();
-        let file = synced.entry(self.path.clone()).or_default();
-        file.is_doubtful |= fails;
-        if !file.is_doubtful {
-            file.bytes = bytes;
+        let mut synced = self.synced.lock();
+        synced.is_doubtful |= fails;
+        if !synced.is_doubtful {
+            synced.bytes = Some(bytes);
         }
         if fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
     }

@@ -116,7 +116,9 @@ pub(super) fn examine(
         synced,
         verdict,
         leftovers,
-        is_all_synced: synced >= end_offset,
+        // What was read may be with the system only: a sync mark, which says that what is before it is safe,
+        // is not synced itself.
+        is_all_synced: synced >= end_offset && scanned_bytes == 0,
         scanned_bytes,
     })
 }
@@ -160,7 +162,9 @@ impl<'a> Examiner<'a> {
             };
             self.salvage_from(&problem)?;
             let is_first_header = problem.part == 0 && problem.at.position == 0;
-            if list.is_empty() && !is_first_header {
+            // A log does not end before it begins.
+            let is_kept = problem.at.offset >= self.request.start_offset;
+            if list.is_empty() && !is_first_header && is_kept {
                 cut = Some((problem.part, problem.at));
             }
             list.extend(self.holes(&problem, &evidence));
@@ -238,6 +242,12 @@ impl<'a> Examiner<'a> {
                 // Where the checkpoint says that the log goes on is only a hint.
                 walked = self.walk(part, first)?;
             }
+            while let Some(next) = self.behind_deleted(part, &walked)? {
+                let detail = "it is damaged".to_owned();
+                self.parts[part].holes.push(Hole { start: walked.end, next: Some(next), detail });
+                self.synced = self.synced.max(walked.synced);
+                walked = self.walk(part, next)?;
+            }
             let Walk { end, index, synced, bad } = walked;
             self.synced = self.synced.max(synced);
             let Part { end: part_end, index: part_index, is_scanned, end_offset, .. } = &mut self.parts[part];
@@ -249,6 +259,20 @@ impl<'a> Examiner<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Where a walk goes on that met damage among deleted records: nothing is lost with it.
+    fn behind_deleted(&mut self, part: usize, walked: &Walk) -> Result<Option<FrameStart>> {
+        let start_offset = self.request.start_offset;
+        if walked.bad.is_none() || walked.end.offset >= start_offset {
+            return Ok(None);
+        }
+        let found = self.salvage(part, walked.end)?;
+        let is_behind = |run: &&GoodRun| {
+            run.start.position > walked.end.position
+                && (run.start.offset..=run.end.offset).contains(&start_offset)
+        };
+        Ok(found.runs.iter().find(is_behind).map(|run| run.start))
     }
 
     fn walk(&mut self, part: usize, from: FrameStart) -> Result<Walk> {
@@ -384,7 +408,7 @@ impl<'a> Examiner<'a> {
             partition: self.identity.topic_partition(),
             path,
             position: start.position,
-            first_offset: start.offset,
+            first_offset: start.offset.max(self.request.start_offset),
             next_offset,
             records_behind: 0,
             detail,

@@ -61,11 +61,8 @@ pub(super) fn find(
     let open = |base_offset: u64| SegmentFile::open(storage, dir, base_offset, identity);
     let mut first = base_offsets.partition_point(|base| *base <= start_offset).saturating_sub(1);
     let mut files = base_offsets[first..].iter().map(|&base| open(base)).collect::<Result<Vec<_>>>()?;
-    if let [only] = &files[..]
-        && !matches!(only.header, Header::Good(_))
-        && first > 0
-    {
-        // The log ends where it begins, and the segment that says so is the one before.
+    if first > 0 && files.first().is_some_and(|file| file.good_header().is_none()) {
+        // The log may not have come so far; the segment that says so is the one before.
         first -= 1;
         files.insert(0, open(base_offsets[first])?);
     }

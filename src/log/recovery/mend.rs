@@ -14,7 +14,7 @@ use super::examine::{Damages, Examined, Part, Verdict};
 use super::files::create;
 use super::report::{Damage, DamageAction, TornTail};
 use crate::config::RecoveryPolicy;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::seeded_bugs::{Bug, is_planted};
 use crate::storage::Storage;
 use crate::sync::Arc;
@@ -75,7 +75,10 @@ impl Examined {
         policy: RecoveryPolicy,
         now: i64,
     ) -> Result<Recovered> {
-        self.remove_leftovers(storage)?;
+        if !matches!(self.verdict, Verdict::Damaged(_)) {
+            // Among them may be what a process was writing to take the place of what is damaged.
+            self.remove_leftovers(storage)?;
+        }
         let verdict = std::mem::replace(&mut self.verdict, Verdict::Sound);
         let mut mender = Mender { storage, dir, identity, now, log: self };
         let mut found = Mending { scanned_bytes: mender.log.scanned_bytes, ..Mending::default() };
@@ -280,6 +283,9 @@ impl Mender<'_> {
                 self.log.parts.pop();
             }
         }
+        if self.log.parts.is_empty() {
+            self.make_dir()?;
+        }
         let header = SegmentHeader {
             partition_id: self.identity.id,
             base_offset: end_offset,
@@ -294,5 +300,12 @@ impl Mender<'_> {
         }
         self.log.parts.push(Part::made(made));
         Ok(())
+    }
+
+    /// The directory itself may be what is missing.
+    fn make_dir(&self) -> Result<()> {
+        self.storage.create_dir_all(self.dir).map_err(Error::io("create directory", self.dir))?;
+        let above = self.dir.parent().unwrap_or(self.dir);
+        self.storage.sync_dir(above).map_err(Error::io("sync directory", above))
     }
 }
