@@ -15,6 +15,7 @@ mod kill;
 mod power;
 mod self_test;
 mod sim;
+mod sync_failure;
 
 use std::process::ExitCode;
 
@@ -25,10 +26,11 @@ use common::outcome::{Failure, say};
 type Mode = fn(&Options) -> Result<String, Failure>;
 
 /// Every mode, in the order of the help text.
-const MODES: [(&str, Mode); 4] = [
+const MODES: [(&str, Mode); 5] = [
     ("kill", kill::run),
     ("power", power::run),
     ("full-disk", full_disk::run),
+    ("sync-failure", sync_failure::run),
     ("self-test", self_test::run),
 ];
 

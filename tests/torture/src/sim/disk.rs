@@ -265,7 +265,7 @@ impl SimDisk {
     pub(crate) fn after_kill(&self) -> Self {
         let mut left = self.state().clone();
         (left.cut_at, left.is_off, left.lock, left.held) = (None, false, Lock::Free, None);
-        left.is_at_gate = false;
+        (left.is_at_gate, left.heard) = (false, Heard::default());
         Self::of(left)
     }
 
@@ -291,6 +291,13 @@ impl SimDisk {
 
     pub(crate) fn heard(&self) -> Heard {
         self.state().heard.clone()
+    }
+
+    /// Whether a sync of a file has failed that still has a name: the system shows more than it keeps, and no
+    /// other process can know.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        let state = self.state();
+        state.names.seen.files.values().any(|file| state.files[*file].has_failed())
     }
 
     /// Whether a power loss could take anything of the file, or of the names in the directory, at `path`.

@@ -102,6 +102,7 @@ impl File {
         self.has_failed
     }
 
+    #[cfg(test)]
     pub(super) fn is_synced(&self) -> bool {
         self.unsynced.is_empty()
     }
