@@ -16,6 +16,7 @@ mod kill;
 mod power;
 mod self_test;
 mod sim;
+mod sync_failure;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ const MODES: [(&str, Mode); 5] = [
     ("power", power::run),
     ("faults", faults::run),
     ("full-disk", full_disk::run),
+    ("sync-failure", sync_failure::run),
     ("self-test", self_test::run),
 ];
 

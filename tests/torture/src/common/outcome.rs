@@ -28,6 +28,8 @@ pub(crate) enum Finding {
     WrongReport,
     /// Something was acknowledged that had not happened.
     FalseAck,
+    /// A file was synced after a sync of it had failed.
+    SyncRetried,
     /// The library answered with the wrong error, or with one where none was due.
     WrongError,
     /// Work did not go on when the cause of a fault was gone.
@@ -50,7 +52,7 @@ pub(crate) enum Finding {
 
 impl Finding {
     /// Every finding, for those who read the word back.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Lost,
         Self::Reordered,
         Self::Duplicated,
@@ -61,6 +63,7 @@ impl Finding {
         Self::Fenced,
         Self::WrongReport,
         Self::FalseAck,
+        Self::SyncRetried,
         Self::WrongError,
         Self::NotResumed,
         Self::NeighbourLost,
@@ -85,6 +88,7 @@ impl Finding {
             Self::Fenced => "fenced",
             Self::WrongReport => "wrong-report",
             Self::FalseAck => "false-ack",
+            Self::SyncRetried => "sync-retried",
             Self::WrongError => "wrong-error",
             Self::NotResumed => "not-resumed",
             Self::NeighbourLost => "neighbour-lost",

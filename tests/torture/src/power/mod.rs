@@ -5,7 +5,7 @@
 
 pub(crate) mod found;
 pub(crate) mod ledger;
-mod life;
+pub(crate) mod life;
 pub(crate) mod log_ledger;
 #[cfg(test)]
 mod tests;

@@ -47,7 +47,7 @@ pub(crate) const PLANS: [Plan; 12] = [
         bug: "failed-sync-retried",
         mode: "sync-failure",
         options: &["--cases", "200"],
-        findings: &[Finding::FalseAck, Finding::Lost],
+        findings: &[Finding::FalseAck, Finding::SyncRetried],
         attempts: 1,
     },
     kill("ack-before-write", &[Finding::Lost, Finding::FalseAck]),

@@ -77,6 +77,7 @@ impl Names {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn is_synced(&self, dir: &Path) -> bool {
         !self.unsynced.contains_key(dir)
     }
