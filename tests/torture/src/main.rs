@@ -10,6 +10,7 @@
 
 mod cases;
 mod common;
+mod flips;
 mod full_disk;
 mod kill;
 mod power;
@@ -25,9 +26,10 @@ use common::outcome::{Failure, say};
 type Mode = fn(&Options) -> Result<String, Failure>;
 
 /// Every mode, in the order of the help text.
-const MODES: [(&str, Mode); 4] = [
+const MODES: [(&str, Mode); 5] = [
     ("kill", kill::run),
     ("power", power::run),
+    ("flips", flips::run),
     ("full-disk", full_disk::run),
     ("self-test", self_test::run),
 ];
