@@ -11,6 +11,7 @@
 mod cases;
 mod common;
 mod faults;
+mod flips;
 mod full_disk;
 mod kill;
 mod power;
@@ -27,10 +28,11 @@ use common::outcome::{Failure, say};
 type Mode = fn(&Options) -> Result<String, Failure>;
 
 /// Every mode, in the order of the help text.
-const MODES: [(&str, Mode); 5] = [
+const MODES: [(&str, Mode); 7] = [
     ("kill", kill::run),
     ("power", power::run),
     ("faults", faults::run),
+    ("flips", flips::run),
     ("full-disk", full_disk::run),
     ("sync-failure", sync_failure::run),
     ("self-test", self_test::run),

@@ -1,0 +1,136 @@
+//! A directory after something was done to it, and what is left in it by the rules of `docs/format.md`.
+
+use std::path::Path;
+
+use super::format::{self, HEADER_BYTES, What};
+use super::image::{COMMITS, DIR, Image, LOGS, Log};
+use super::storage::Files;
+
+/// What good records may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// None of which no byte was touched.
+    Untouched,
+    /// Good frames are in several places and contradict each other: as many as are untouched must be there.
+    AsMany,
+    /// A file says of others where they end: what is missing must be reported.
+    Reported,
+}
+
+#[derive(Debug)]
+pub(super) struct Harmed<'a> {
+    pub(super) image: &'a Image,
+    pub(super) files: Files,
+    pub(super) claim: Claim,
+    /// Whether bytes were taken from the end of files, or files from the end of logs: nothing may be left to be
+    /// found of what was there.
+    pub(super) shortens: bool,
+}
+
+/// Where the log of a partition stops being what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// For each record, whether all its bytes are where they were.
+    pub(super) untouched: Vec<bool>,
+    /// The first offset of the batch in which the first touched byte is, or which comes behind it.
+    pub(super) first_bad: u64,
+    /// The offset behind that batch.
+    pub(super) batch_end: u64,
+    /// Everything below this offset is known to have been on stable storage.
+    pub(super) synced: u64,
+}
+
+impl Harmed<'_> {
+    pub(super) fn log(&self, number: usize) -> &Log {
+        &self.image.logs[number]
+    }
+
+    /// Whether anything in the directory of a log was changed.
+    pub(super) fn is_victim(&self, number: usize) -> bool {
+        let dir = &self.log(number).dir;
+        let of =
+            |files: &Files| files.range(dir.clone()..).take_while(|(path, _)| path.starts_with(dir)).count();
+        of(&self.files) != of(&self.image.files)
+            || self.image.files.iter().any(|(path, bytes)| {
+                path.starts_with(dir) && self.files.get(path).is_none_or(|found| found != bytes)
+            })
+    }
+
+    pub(super) fn is_changed(&self, name: &str) -> bool {
+        let path = Path::new(DIR).join(name);
+        self.files.get(&path) != self.image.files.get(&path)
+    }
+
+    pub(super) fn victims(&self) -> Vec<usize> {
+        (0..=COMMITS).filter(|&number| self.is_victim(number)).collect()
+    }
+
+    pub(super) fn find(&self, number: usize) -> Found {
+        let log = self.log(number);
+        let is_untouched = |path: &Path, bytes: std::ops::Range<usize>| {
+            let now = self.files.get(path).and_then(|now| now.get(bytes.clone()));
+            now.is_some_and(|now| now == &self.image.files[path][bytes])
+        };
+        let (mut untouched, mut last_of_batch, mut batch, mut bad) = (Vec::new(), Vec::new(), 0, None);
+        let mut header_of = None;
+        for frame in &log.frames {
+            if header_of.replace(&frame.path) != Some(&frame.path)
+                && !is_untouched(&frame.path, 0..HEADER_BYTES)
+            {
+                bad = bad.or(Some((batch, false)));
+            }
+            let is_whole = is_untouched(&frame.path, frame.bytes.clone());
+            let is_record = matches!(frame.what, What::Record { .. });
+            if !is_whole {
+                bad = bad.or(Some((batch, is_record)));
+            }
+            if let What::Record { offset, continues } = frame.what {
+                untouched.push(is_whole);
+                last_of_batch.push(!continues);
+                batch = if continues { batch } else { offset + 1 };
+            }
+        }
+        let total = untouched.len() as u64;
+        let (first_bad, is_in_batch) = bad.unwrap_or((total, false));
+        let rest = last_of_batch[first_bad as usize..].iter().position(|is_last| *is_last);
+        let batch_end =
+            if is_in_batch { rest.map_or(total, |rest| first_bad + rest as u64 + 1) } else { first_bad };
+        Found { untouched, first_bad, batch_end, synced: self.synced(number) }
+    }
+
+    /// What the files that are left say of how far the log was on stable storage.
+    fn synced(&self, number: usize) -> u64 {
+        let log = self.log(number);
+        let files = || self.files.iter().filter(|(path, _)| path.starts_with(&log.dir) && is_segment(path));
+        let mut synced = if self.is_changed("checkpoint") { 0 } else { log.checkpoint };
+        for (path, bytes) in files() {
+            let is_whole = self.image.files.get(path).is_some_and(|before| {
+                bytes.get(..HEADER_BYTES).is_some_and(|header| before.starts_with(header))
+            });
+            if is_whole && let Ok(header) = format::header(bytes) {
+                synced = synced.max(header.recovery_point);
+            }
+        }
+        for frame in &log.frames {
+            let What::Mark { synced: says } = frame.what else { continue };
+            let mark = &self.image.files[&frame.path][frame.bytes.clone()];
+            let is_there = |bytes: &Vec<u8>| {
+                bytes.chunks(8).enumerate().any(|(at, _)| bytes[at * 8..].starts_with(mark))
+            };
+            if says > synced && files().any(|(_, bytes)| is_there(bytes)) {
+                synced = says;
+            }
+        }
+        synced
+    }
+}
+
+fn is_segment(path: &Path) -> bool {
+    let stem = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log"));
+    stem.is_some_and(|stem| stem.len() == 20 && stem.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The number of the log in whose directory a file is.
+pub(super) fn log_of(image: &Image, path: &Path) -> Option<usize> {
+    (0..=LOGS.len()).find(|&number| path.starts_with(&image.logs[number].dir))
+}
