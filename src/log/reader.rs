@@ -357,7 +357,8 @@ impl PartitionLog {
     fn check_at_end(&self, offset: u64) -> Result<()> {
         let view = self.view().read();
         match view.last_segment() {
-            Some(last) if offset < view.end_offset() => {
+            // What is in memory came since the reader looked.
+            Some(last) if view.chunks().next().is_none() && offset < view.end_offset() => {
                 let start = FrameStart { offset, position: last.readable() };
                 Err(self.damaged(last, start, None, "the records behind it are missing"))
             }
