@@ -91,7 +91,8 @@ fn every_flipped_bit_of_a_segment_is_noticed_when_another_follows() {
         let within =
             image.frames.iter().position(|frame| frame.file == *first && frame.bytes.contains(&byte));
         let wanted = within.is_none_or(|number| sampled(&number, byte - image.frames[number].bytes.start));
-        if wanted {
+        // Each third bit, others of each byte.
+        if wanted && (bit + byte).is_multiple_of(3) {
             cases.push((name, bit));
         }
     }
@@ -99,8 +100,8 @@ fn every_flipped_bit_of_a_segment_is_noticed_when_another_follows() {
         let expected = expected_of_synced(&image, first, bit / 8);
         image.judge_as(&image.with(first, |bytes| flip(bytes, bit)), expected)
     });
-    assert!(count > 2_000, "only {count} bits");
-    let header_bits = bits_of(&image.files, second).take(SEGMENT_HEADER_BYTES * 8);
+    assert!(count > 700, "only {count} bits");
+    let header_bits = bits_of(&image.files, second).take(SEGMENT_HEADER_BYTES * 8).step_by(3);
     check_all(header_bits, |&bit| {
         let expected = expected_of_synced(&image, second, bit / 8);
         image.judge_as(&image.with(second, |bytes| flip(bytes, bit)), expected)
