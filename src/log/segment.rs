@@ -201,7 +201,7 @@ impl Segment {
     /// that it is the record that belongs there. The bytes up to `end` must be readable.
     pub(crate) fn read(&self, start: FrameStart, end: u64) -> Result<Fetched> {
         let position = start.position;
-        let available = end.saturating_sub(position);
+        let mut available = end.saturating_sub(position);
         if start.offset >= self.end_offset() {
             return Ok(Fetched::End);
         }
@@ -211,7 +211,14 @@ impl Segment {
             let bytes = memory.bytes_mut(wanted as usize);
             match read_exact_at(self.file.as_ref(), bytes, position) {
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    return self.damaged(start, end, "the file is shorter than it was".to_owned());
+                    let len = self.file.len().map_err(Error::io("measure", &self.path))?;
+                    let left = len.saturating_sub(position);
+                    if left == 0 || left >= wanted {
+                        return self.damaged(start, end, "the file is shorter than it was".to_owned());
+                    }
+                    // What is left of it may begin with good frames.
+                    (available, wanted) = (left, left);
+                    continue;
                 }
                 outcome => outcome.map_err(Error::io("read", &self.path))?,
             }

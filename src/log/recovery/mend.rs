@@ -75,8 +75,12 @@ impl Examined {
         policy: RecoveryPolicy,
         now: i64,
     ) -> Result<Recovered> {
+<<<<<<< ours
         if !matches!(self.verdict, Verdict::Damaged(_)) {
             // Among them may be what a process was writing to take the place of what is damaged.
+=======
+        if policy != RecoveryPolicy::Strict || !matches!(self.verdict, Verdict::Damaged(_)) {
+>>>>>>> theirs
             self.remove_leftovers(storage)?;
         }
         let verdict = std::mem::replace(&mut self.verdict, Verdict::Sound);
@@ -308,6 +312,8 @@ impl Mender<'_> {
             created: self.now,
             previous: self.log.parts.last().map(|part| part.file.base_offset),
         };
+        // It may be what is missing.
+        self.storage.create_dir_all(self.dir).map_err(Error::io("create directory", self.dir))?;
         let made = create(self.storage, self.dir, &header)?;
         if let Some(last) = self.log.parts.last_mut() {
             last.end_offset = end_offset;

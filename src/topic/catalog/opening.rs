@@ -8,7 +8,7 @@ use super::super::checkpoint::Checkpoint;
 use super::{Catalog, CatalogHome, identities, new_topic};
 use crate::config::{Durability, RecoveryPolicy, TopicDefaults};
 use crate::error::Result;
-use crate::ids::TopicPartition;
+use crate::ids::{COMMITTED_OFFSETS_TOPIC, TopicPartition};
 use crate::log::{ExaminedLog, LogIdentity, LogPlace, Mending, PartitionLog, Request, Verified};
 use crate::sync::{Arc, parallel};
 
@@ -193,6 +193,8 @@ fn examine_all(
     let examine = |found: Found| {
         let Found { topic, identity, place, start_offset } = found;
         let known = known.synced.get(&identity.id).copied();
+        // Commits are all read at opening anyway, and no reader would be told what is missing of them.
+        let everything = everything || &*identity.topic == COMMITTED_OFFSETS_TOPIC;
         let request = Request { start_offset, known, same_boot, everything };
         Ok((topic, PartitionLog::examine(identity, place, &request)?))
     };

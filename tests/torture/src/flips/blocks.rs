@@ -64,7 +64,8 @@ impl<'a> Lister<'a> {
                 let from = [from[0], self.random.pick(&from)];
                 from.into_iter().for_each(|from| self.misplace(here, (other, from, len)));
             }
-            if let Some(older) = self.image.older.get(path) {
+            // An older catalog is whole, and nothing is wrong with it.
+            if let Some(older) = self.image.older.get(path).filter(|_| log_of(self.image, path).is_some()) {
                 for from in [at, self.random.below((older.len() / 8) as u64) as usize * 8] {
                     let bytes = older.get(from..(from + len).min(older.len())).unwrap_or_default().to_vec();
                     self.list.push(Damage::Paste(path.to_path_buf(), at, bytes, Claim::Untouched));
@@ -126,7 +127,7 @@ impl<'a> Lister<'a> {
         names.push(format!("{}.new", path.file_name().unwrap_or_default().to_string_lossy()));
         if let Some(log) = log_of(self.image, path) {
             let count = self.image.logs[log].record_frames().count() as u64;
-            let bases = [1, self.random.below(count), count - 1, count, count + 1, count + 900];
+            let bases = [count, count + 1, count + 900];
             names.extend(bases.map(|base| format!("{base:020}.log")));
         }
         for name in names {

@@ -42,8 +42,8 @@ pub(super) fn run(image: &Image, damage: &Damage, random: &mut Random, met: &mut
     let case = Case { harmed: &harmed };
     let is_rare = matches!(damage.kind(), Kind::Block | Kind::File);
     let mut sometimes = |n| random.one_in(if is_rare { n / 4 } else { n });
-    let (sends, verifies_on_open) = (sometimes(8), sometimes(8));
-    let (lives, truncates, skips) = (sometimes(8), sometimes(16), sometimes(16));
+    let (sends, verifies_on_open) = (sometimes(24), sometimes(8));
+    let (lives, truncates, skips) = (sometimes(16), sometimes(32), sometimes(32));
     case.verify_and_open(sends, met)?;
     case.open_elsewhere(verifies_on_open, sends, met)?;
     if lives {
@@ -124,10 +124,10 @@ impl Case<'_> {
         Ok(Some(seen))
     }
 
-    /// Only the catalog is reason enough to refuse a directory, and then nothing is changed.
+    /// Only the catalog, or a later version, is reason enough to refuse a directory; then nothing is changed.
     fn refused(&self, machine: &Machine) -> Result<(), Failure> {
         look::unchanged(machine, &self.harmed.files, "an open that was refused")?;
-        if self.harmed.is_changed("catalog") {
+        if self.harmed.is_changed("catalog") || self.harmed.has_later_version() {
             return Ok(());
         }
         Err(Failure::new(Finding::NeighbourLost, "the directory is refused, but its catalog is whole"))
@@ -226,7 +226,8 @@ fn check_again(broker: &Broker, number: usize, seen: &Seen, taken: &Taken) -> Re
     if found == expected {
         return Ok(());
     }
-    let (found, expected) = (found.len(), expected.len());
-    let what = format!("{} serves {found} records, not those {expected} that it had", place(number));
+    let offsets = |records: &[(u64, Sent)]| records.iter().map(|(offset, _)| *offset).collect::<Vec<u64>>();
+    let (found, expected) = (offsets(&found), offsets(&expected));
+    let what = format!("{} serves {found:?}, not {expected:?}, which it had", place(number));
     Err(Failure::new(Finding::Lost, what))
 }

@@ -47,7 +47,7 @@ impl Damage {
     pub(super) fn apply<'a>(&self, image: &'a Image) -> Option<Harmed<'a>> {
         let mut files = image.files.clone();
         self.change(&mut files)?;
-        let shortens = matches!(self, Self::Prefix(..) | Self::Missing(..));
+        let shortens = matches!(self, Self::Prefix(..) | Self::Missing(..) | Self::Renamed(..));
         (files != image.files).then(|| Harmed { image, files, claim: self.claim(image), shortens })
     }
 

@@ -1,5 +1,6 @@
 //! A directory after something was done to it, and what is left in it by the rules of `docs/format.md`.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::format::{self, HEADER_BYTES, What};
@@ -61,25 +62,29 @@ impl Harmed<'_> {
         self.files.get(&path) != self.image.files.get(&path)
     }
 
+    /// Whether a file claims to be of a later version. Damage to the version cannot be told from that, unless
+    /// the rest of the header is whole.
+    pub(super) fn has_later_version(&self) -> bool {
+        let is_later =
+            |bytes: &Vec<u8>| bytes.starts_with(b"OTTLALOG") && bytes.get(8..10) > Some(&[1, 0][..]);
+        self.files.iter().any(|(path, bytes)| is_segment(path) && is_later(bytes))
+    }
+
     pub(super) fn victims(&self) -> Vec<usize> {
         (0..=COMMITS).filter(|&number| self.is_victim(number)).collect()
     }
 
     pub(super) fn find(&self, number: usize) -> Found {
         let log = self.log(number);
-        let is_untouched = |path: &Path, bytes: std::ops::Range<usize>| {
-            let now = self.files.get(path).and_then(|now| now.get(bytes.clone()));
-            now.is_some_and(|now| now == &self.image.files[path][bytes])
-        };
         let (mut untouched, mut last_of_batch, mut batch, mut bad) = (Vec::new(), Vec::new(), 0, None);
         let mut header_of = None;
         for frame in &log.frames {
             if header_of.replace(&frame.path) != Some(&frame.path)
-                && !is_untouched(&frame.path, 0..HEADER_BYTES)
+                && !self.is_untouched(&frame.path, 0..HEADER_BYTES)
             {
                 bad = bad.or(Some((batch, false)));
             }
-            let is_whole = is_untouched(&frame.path, frame.bytes.clone());
+            let is_whole = self.is_untouched(&frame.path, frame.bytes.clone());
             let is_record = matches!(frame.what, What::Record { .. });
             if !is_whole {
                 bad = bad.or(Some((batch, is_record)));
@@ -112,16 +117,20 @@ impl Harmed<'_> {
             }
         }
         for frame in &log.frames {
-            let What::Mark { synced: says } = frame.what else { continue };
-            let mark = &self.image.files[&frame.path][frame.bytes.clone()];
-            let is_there = |bytes: &Vec<u8>| {
-                bytes.chunks(8).enumerate().any(|(at, _)| bytes[at * 8..].starts_with(mark))
-            };
-            if says > synced && files().any(|(_, bytes)| is_there(bytes)) {
+            // One that lies elsewhere now may be where nobody looks.
+            if let What::Mark { synced: says } = frame.what
+                && says > synced
+                && self.is_untouched(&frame.path, frame.bytes.clone())
+            {
                 synced = says;
             }
         }
         synced
+    }
+
+    fn is_untouched(&self, path: &Path, bytes: Range<usize>) -> bool {
+        let now = self.files.get(path).and_then(|now| now.get(bytes.clone()));
+        now.is_some_and(|now| now == &self.image.files[path][bytes])
     }
 }
 

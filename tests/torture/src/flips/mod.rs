@@ -66,11 +66,28 @@ pub(crate) fn run(options: &Options) -> Result<String, Failure> {
     let cases = options.cases.unwrap_or(list.total()).clamp(1, list.total());
     let (total, stride) = (list.total(), if options.case.is_some() { 1 } else { list.total() / cases });
     let shift = if stride > 1 { seed % stride } else { 0 };
+    let is_alone = options.case.is_some();
     let done = run_all(options, if stride > 1 { cases } else { total }, move |index, met| {
         let number = (index * stride + shift) % total;
         let (image, damage) = list.get(number);
+        if is_alone {
+            // One that comes to no end says what it is.
+            say(&case::describe(image, &damage));
+        }
         let mut random = Random::of_case(seed, number);
-        case::run(image, &damage, &mut random, met).map_err(|mut failure| {
+        let outcome = case::run(image, &damage, &mut random, met);
+        if std::env::var_os("SURVEY").is_some() {
+            if let Err(failure) = outcome {
+                say(&format!(
+                    "SURVEY {number} {}: {}: {}",
+                    case::describe(image, &damage),
+                    failure.finding.word(),
+                    failure.detail
+                ));
+            }
+            return Ok(());
+        }
+        outcome.map_err(|mut failure| {
             let about = case::describe(image, &damage);
             failure.detail = format!("number {number}, {about}: {}", failure.detail);
             failure.repeated_by(format!("--case {number}"))

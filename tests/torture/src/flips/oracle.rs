@@ -156,11 +156,14 @@ impl<'a> Judge<'a> {
             return Ok(());
         }
         let is_reported = match self.how {
+            // At the end of what is left there is nothing that a reader could be told of.
+            How::Strict(_) | How::Live if offset >= self.log.end && is_in(offset, &self.damaged) => true,
             How::Strict(_) | How::Live => is_in(offset, &self.log.told),
             How::Skip => is_in(offset, &self.damaged),
-            How::Truncate => self.damaged.iter().any(|(first, _)| *first <= offset),
+            // A batch that is damaged goes as a whole.
+            How::Truncate => !self.damaged.is_empty(),
         };
-        if !is_reported && !self.is_without_trace() {
+        if !is_reported && !(offset >= self.log.end && self.is_without_trace()) {
             return self.lost(format!("offset {offset} is missing, and nothing says so"));
         }
         let must_be_there = self.harmed.claim == Claim::Untouched && self.how != How::Truncate;
@@ -170,10 +173,17 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Whether whole batches were taken from the end, and nothing that is left knows of them.
+    /// Whether what is missing was at the end, and nothing that is left knows of it: whole batches were taken
+    /// away, or good frames of earlier offsets lie there.
     fn is_without_trace(&self) -> bool {
-        let Found { first_bad, synced, .. } = self.found;
-        self.harmed.shortens && synced <= first_bad && self.log.end == first_bad
+        let Found { first_bad, synced, untouched, .. } = &self.found;
+        let end = self.log.end;
+        let is_touched = untouched.get(end as usize..).is_some_and(|rest| !rest.contains(&true));
+        let is_possible = match self.harmed.claim {
+            Claim::AsMany => is_touched,
+            Claim::Untouched | Claim::Reported => self.harmed.shortens && end == *first_bad,
+        };
+        is_possible && *synced <= end
     }
 
     /// A tail may be cut off if nothing says that it was safe.
@@ -191,11 +201,16 @@ impl<'a> Judge<'a> {
         }
         let is_good = |offset: &&u64| untouched[**offset as usize] && **offset >= *batch_end;
         match missing.iter().find(is_good) {
-            Some(offset) if self.how == How::Strict(Boot::Same) => self.lost(format!(
+            Some(offset) if self.is_same_boot() => self.lost(format!(
                 "offset {offset} is untouched and was cut off, though no process that is killed leaves it there"
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Without the checkpoint, nobody knows in which run of the machine the files were written.
+    fn is_same_boot(&self) -> bool {
+        self.how == How::Strict(Boot::Same) && !self.harmed.is_changed("checkpoint")
     }
 
     fn lost(&self, what: String) -> Result<(), Failure> {
