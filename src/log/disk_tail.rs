@@ -37,6 +37,8 @@ pub(super) struct DiskTail {
     syncs_marks: bool,
     /// Why what is not known to be synced has to be written to a new file before anything else is.
     broken: Option<String>,
+    /// Whether a roll has left a file, of which nobody knows what is in it, where the log ends.
+    is_roll_left: bool,
 }
 
 impl DiskTail {
@@ -55,6 +57,7 @@ impl DiskTail {
             mark_unsynced: false,
             syncs_marks: false,
             broken: None,
+            is_roll_left: false,
         })
     }
 
@@ -88,6 +91,11 @@ impl DiskTail {
             segment: self.active.base_offset(),
             position: self.position,
         })
+    }
+
+    /// Whether a new file must begin where the log ends: what a roll has left there would end it.
+    pub(super) fn is_roll_left(&self) -> bool {
+        self.is_roll_left
     }
 
     pub(super) fn broken(&self) -> Option<&String> {
@@ -155,7 +163,7 @@ impl DiskTail {
         let storage = place.data_dir.storage();
         let segment = match Segment::create(storage, &place.dir, &header) {
             Ok(segment) => Arc::new(segment),
-            Err(error) => return Err(undo_roll(error, place, base_offset)),
+            Err(error) => return Err(self.undo_roll(error, place, base_offset)),
         };
         let sealed = std::mem::replace(&mut self.active, Arc::clone(&segment));
         sealed.end_at(base_offset);
@@ -205,6 +213,7 @@ impl DiskTail {
         self.sealed_unsynced.clear();
         self.recovery_point = self.end_offset;
         self.broken = None;
+        self.is_roll_left = false;
     }
 
     /// What a sync or its substitute has to publish, and who waits for it.
@@ -221,14 +230,21 @@ impl DiskTail {
     pub(super) fn give_up_waiting(&mut self) -> Vec<Promise> {
         std::mem::take(&mut self.waiting)
     }
-}
 
-/// Removes what a failed roll left. A smaller record may still fit into the active segment, and then a file
-/// of this base offset would lie across it.
-#[cold]
-fn undo_roll(error: Error, place: &LogPlace, base_offset: u64) -> WriteError {
-    match Segment::remove(place.data_dir.storage(), &place.dir, base_offset) {
-        Ok(()) => WriteError::Undone(error),
-        Err(left) => WriteError::NotUndone(format!("{error}; and the new segment cannot be removed: {left}")),
+    /// Removes what a failed roll left. A smaller record may still fit into the active segment, and then a
+    /// file of this base offset would lie across it.
+    #[cold]
+    fn undo_roll(&mut self, error: Error, place: &LogPlace, base_offset: u64) -> WriteError {
+        match Segment::remove(place.data_dir.storage(), &place.dir, base_offset) {
+            Ok(()) => {
+                // The next sync makes that survive too: a power loss must not bring it back.
+                self.active.note_names_changed();
+                WriteError::Undone(error)
+            }
+            Err(left) => {
+                self.is_roll_left = true;
+                WriteError::NotUndone(format!("{error}; and the new segment cannot be removed: {left}"))
+            }
+        }
     }
 }

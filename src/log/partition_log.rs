@@ -78,6 +78,13 @@ impl PartitionLog {
         Self::assemble(identity, settings, Stage::in_memory(0, limit), view, Disk::default())
     }
 
+    /// An empty log in memory, of a broker that changes nothing.
+    pub(crate) fn in_memory_read_only(identity: LogIdentity, settings: &TopicSettings) -> Arc<Self> {
+        let log = Self::in_memory(identity, settings);
+        log.health.fence(Error::ReadOnly { operation: "send records" });
+        log
+    }
+
     pub(super) fn assemble(
         identity: LogIdentity,
         settings: &TopicSettings,

@@ -91,8 +91,9 @@ impl PartitionLog {
             last_base = segment_base;
         }
         let active = tail.active();
-        if last_base != Some(active.base_offset()) {
-            // Nothing in the active segment is unsynced, but what is to come must not go into its file.
+        if last_base != Some(active.base_offset()) || tail.is_roll_left() {
+            // Nothing in the active segment is unsynced, but what is to come must not go into its file; or it
+            // must not go on where a file lies across it.
             let base_offset = tail.end_offset();
             let is_same = active.base_offset() == base_offset;
             let earlier = if is_same { active.previous() } else { Some(active.base_offset()) };

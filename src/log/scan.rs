@@ -184,20 +184,23 @@ pub(super) fn salvage(source: &Source<'_>, from: FrameStart) -> Result<Salvage> 
         };
         found.synced = found.synced.max(frame.synced().unwrap_or(0));
         let next = position + frame.len() as u64;
-        if frame.is_record() && (from.offset..source.end_offset).contains(&frame.offset()) {
-            found.add(FrameStart { offset: frame.offset(), position }, next);
+        if (from.offset..source.end_offset).contains(&frame.offset()) {
+            found.add(FrameStart { offset: frame.offset(), position }, next, frame.is_record());
         } else if let Some(run) = found.runs.last_mut().filter(|run| run.end.position == position) {
             run.end.position = next;
         }
         position = next;
     }
+    // A mark is good for the records with which it lies.
+    found.runs.retain(|run| run.records() > 0);
     found.runs = in_order(&found.runs);
     Ok(found)
 }
 
 impl Salvage {
-    fn add(&mut self, start: FrameStart, next_position: u64) {
-        let end = FrameStart { offset: start.offset + 1, position: next_position };
+    /// A control frame, which takes no offset, is a part of what it lies with too.
+    fn add(&mut self, start: FrameStart, next_position: u64, is_record: bool) {
+        let end = FrameStart { offset: start.offset + u64::from(is_record), position: next_position };
         match self.runs.last_mut() {
             Some(run) if run.end == start => run.end = end,
             _ => self.runs.push(GoodRun { start, end }),

@@ -158,6 +158,11 @@ impl Segment {
         self.name_synced.store(true, Ordering::Release);
     }
 
+    /// Names in the segment's directory were changed that a sync is to cover.
+    pub(super) fn note_names_changed(&self) {
+        self.name_synced.store(false, Ordering::Release);
+    }
+
     pub(crate) fn index(&self) -> &RwLock<OffsetIndex> {
         &self.index
     }

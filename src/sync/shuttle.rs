@@ -6,9 +6,9 @@
 //!
 //! **Time** is the test's own, and passes when the scheduler's dice say so. A thread may be kept from running
 //! for any length of time, so a wait with a deadline may end at any step after it began: it is given a number
-//! of looks, now a few, now many, and then the time has come. It always ends, so a wake-up that is lost to it
-//! is not noticed; tests that are to notice it wait without a deadline, and Shuttle finds that nobody can go
-//! on.
+//! of looks, now a few, now many, and then the time has come if it had not before. So a wake-up that is lost
+//! to it is not noticed. Tests that are to notice it wait without a deadline, or for [`FOREVER`], and Shuttle
+//! finds that nobody can go on.
 
 use std::cell::Cell;
 use std::ops::{Add, Range};
@@ -24,7 +24,7 @@ pub(crate) use std::sync::Arc as TrackedArc;
 /// For what no test looks at: what depends on the time of day, and what is made in a constant.
 pub(crate) use std::sync::atomic::AtomicI64 as UnmodelledI64;
 
-use super::EventListener;
+use super::{EventListener, Listener};
 
 /// What [`stand_in`](super) is made of.
 pub(super) mod primitive {
@@ -67,6 +67,9 @@ pub(crate) mod channel {
         }
 
         pub(crate) fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+            if deadline.is_never() {
+                return self.recv().map_err(RecvTimeoutError::from);
+            }
             let look = || match self.0.try_recv() {
                 Ok(received) => Some(Ok(received)),
                 Err(TryRecvError::Disconnected) => Some(Err(RecvTimeoutError::Disconnected)),
@@ -96,6 +99,11 @@ impl Instant {
         Self(PASSED.get())
     }
 
+    /// Whether a wait until then is one without a deadline.
+    fn is_never(self) -> bool {
+        self.0.saturating_sub(PASSED.get()) > FOREVER / 2
+    }
+
     pub(crate) fn checked_add(self, duration: Duration) -> Option<Self> {
         self.0.checked_add(duration).map(Self)
     }
@@ -113,6 +121,9 @@ fn pass(duration: Duration) {
     PASSED.set(PASSED.get().saturating_add(duration));
 }
 
+/// So much time does not pass.
+pub(crate) const FOREVER: Duration = Duration::from_secs(3_600);
+
 /// The most looks that a wait with a deadline is given: enough for a broker to do all that it has to do.
 const LOOKS: u32 = 200;
 
@@ -122,6 +133,9 @@ fn wait_until<T>(deadline: Instant, look: impl Fn() -> Option<T>) -> Option<T> {
     for _ in 0..looks {
         if let Some(outcome) = look() {
             return Some(outcome);
+        }
+        if PASSED.get() >= deadline.0 {
+            return None;
         }
         ::shuttle::thread::yield_now();
     }
@@ -133,6 +147,10 @@ fn wait_until<T>(deadline: Instant, look: impl Fn() -> Option<T>) -> Option<T> {
 }
 
 pub(super) fn wait_deadline(listener: EventListener, deadline: Instant) -> Option<()> {
+    if deadline.is_never() {
+        listener.wait();
+        return Some(());
+    }
     wait_until(deadline, || listener.is_notified().then_some(()))
 }
 

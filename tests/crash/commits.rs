@@ -1,12 +1,13 @@
-//! Committed offsets and logs that lost their end: an offset beyond the end is lowered to it and reported,
-//! so that the group sees what is sent next.
+//! Committed offsets and logs that lost their end, of which nothing was synced: an offset beyond the end is
+//! lowered to it and reported, so that the group sees what is sent next. Where it is known that records are
+//! missing, the log is fenced, and the commits stay.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ottla::storage::{OpenMode, Storage};
-use ottla::{Broker, Raw, TopicPartition};
+use ottla::storage::{MemoryStorage, OpenMode, Storage};
+use ottla::{Broker, Error, Raw, TopicPartition};
 
 use crate::hooked::{Faults, Hooked, Kind};
 use crate::support::{
@@ -36,9 +37,24 @@ fn cut_to(storage: &impl Storage, records: u64, bytes: u64) {
     file.set_len(64 + (len - 64) / 10 * records + bytes).expect("it can be cut");
 }
 
-fn prepared() -> ottla::storage::MemoryStorage {
-    let storage = ottla::storage::MemoryStorage::default();
-    let broker = reopen(&storage);
+/// As a process leaves it that is killed before it has synced anything.
+fn prepared() -> MemoryStorage {
+    let storage = MemoryStorage::default();
+    let broker = work(&storage);
+    let killed = storage_with(&files_below(&storage, Path::new(DIR)));
+    drop(broker);
+    killed
+}
+
+fn closed() -> MemoryStorage {
+    let storage = MemoryStorage::default();
+    work(&storage).close().expect("it closes");
+    storage
+}
+
+fn work(storage: &MemoryStorage) -> Broker {
+    let builder = Broker::builder().storage(storage.clone()).data_dir(DIR);
+    let broker = builder.sync_interval(Duration::from_secs(3_600)).open().expect("it is new");
     broker.create_topic(TOPIC, small_segments(1)).expect("it is new");
     for number in 0..10u8 {
         sent(&broker, TOPIC, 0, &[number; 16]);
@@ -47,8 +63,7 @@ fn prepared() -> ottla::storage::MemoryStorage {
         }
     }
     assert_eq!(read_and_commit(&broker, "late").len(), 10);
-    broker.close().expect("it closes");
-    storage
+    broker
 }
 
 #[test]
@@ -121,8 +136,29 @@ fn lowering_that_fails_is_made_up_for_by_the_next_opening() {
 }
 
 #[test]
+fn commits_of_a_log_that_lacks_synced_records_stay() {
+    let storage = closed();
+    cut_to(&storage, 6, 20);
+    let broker = reopen(&storage);
+    let report = broker.recovery_report();
+    assert!(report.lowered_commits.is_empty(), "{report:?}");
+    assert_eq!(report.damaged.iter().map(|damage| damage.first_offset).collect::<Vec<_>>(), [6]);
+    assert_eq!((committed(&broker, "early"), committed(&broker, "late")), (at(4), at(10)));
+    let consumer = broker.consumer::<Raw, Raw>().topic(TOPIC).group("early").build();
+    let mut consumer = consumer.expect("the topic is there");
+    let records = consumer.poll(Duration::ZERO).expect("two are left");
+    assert_eq!(records.len(), 2);
+    consumer.commit(&records).expect("commits have a log of their own");
+    let told = consumer.poll(Duration::ZERO);
+    assert!(
+        matches!(told, Err(Error::RecordsDamaged { first_offset: 6, next_offset: None, .. })),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn commits_within_the_log_are_left_alone() {
-    let storage = prepared();
+    let storage = closed();
     let before = files_below(&storage, Path::new(DIR));
     let broker = reopen(&storage);
     assert!(broker.recovery_report().is_clean());

@@ -61,7 +61,9 @@ fn zeroed_blocks_are_noticed() {
             let damaged = image.with(&path, |bytes| bytes[range.clone()].fill(0));
             (format!("zeros at {range:?} for {name}"), damaged)
         });
-        named.to_vec()
+        let mut named = named.to_vec();
+        named.retain(|(_, damaged)| *damaged != image.files);
+        named
     });
     check_all(cases, |damaged| judge(&image, damaged));
 }

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ottla::storage::MemoryStorage;
-use ottla::{Error, Raw};
+use ottla::{Durability, Error, Raw};
 
 use crate::hooked::{Action, Hook, Hooked, Op};
-use crate::support::{TOPIC, committed, contents, open, reopen, send, small_segments, value};
+use crate::lossy::Lossy;
+use crate::support::{
+    Random, TOPIC, check_all, committed, contents, ensure, open, reopen, send, small_segments, value,
+};
 
 /// Room for so many calls that write or make a file.
 #[derive(Debug)]
@@ -121,6 +124,30 @@ fn a_roll_that_failed_is_no_torn_tail() {
             assert_eq!(tail.end_offset, 2, "where the log really ends: {tail:?}");
         }
     }
+}
+
+/// The file that a failed roll left was removed. It must not come back with a power loss, and lie across what was
+/// sent since.
+#[test]
+fn a_roll_that_failed_leaves_nothing_that_a_power_loss_can_bring_back() {
+    check_all((0..120).map(|seed| (format!("{seed}"), seed)), |&seed| {
+        let storage = Hooked::new(Lossy::default(), Room { left: AtomicI64::new(PLENTY) });
+        let broker = reopen(&storage);
+        broker.create_topic(TOPIC, small_segments(1).durability(Durability::PowerLoss))?;
+        send(&broker, TOPIC, 0, &value(0, 3_000))?;
+        storage.hook.set(1);
+        assert_full(send(&broker, TOPIC, 0, &value(1, 3_000)));
+        storage.hook.set(PLENTY);
+        send(&broker, TOPIC, 0, &value(2, 100))?;
+        storage.plain().cut_power();
+        drop(broker);
+        let found = storage.plain().after_power_loss(&mut Random(seed));
+        let broker = open(&found)?;
+        ensure(broker.recovery_report().damaged.is_empty(), || format!("{:?}", broker.recovery_report()))?;
+        ensure(contents(&broker, TOPIC, 0)? == [value(0, 3_000), value(2, 100)], || {
+            "a record is lost".to_owned()
+        })
+    });
 }
 
 #[test]

@@ -48,6 +48,11 @@ pub(crate) trait Hook: Send + Sync + Debug + 'static {
         Action::Go
     }
 
+    /// Before these bytes are written.
+    fn before_write(&self, path: &Path, file: u64, _bytes: &[u8]) -> Action {
+        self.before(Op::Write, path, Some(file))
+    }
+
     /// After a call that succeeded.
     fn after(&self, _op: Op, _path: &Path) {}
 }
@@ -159,7 +164,7 @@ impl<H: Hook> StorageFile for HookedFile<H> {
     }
 
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
-        match self.hook.before(Op::Write, &self.path, Some(self.number)) {
+        match self.hook.before_write(&self.path, self.number, buf) {
             Action::Half(error) => {
                 self.inner.write_at(&buf[..buf.len() / 2], position)?;
                 Err(error)

@@ -36,9 +36,6 @@ struct Disk {
     is_off: bool,
     /// How often the power has come back.
     boots: u64,
-    /// What the last power loss may have taken: by file the first position, and directories.
-    doubtful: BTreeMap<PathBuf, usize>,
-    doubtful_dirs: BTreeSet<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -111,12 +108,6 @@ impl Change {
                 bytes.resize(bytes.len().max(end), 0);
                 bytes[*position..end].copy_from_slice(written);
             }
-        }
-    }
-
-    fn position(&self) -> usize {
-        match self {
-            Self::SetLen(position) | Self::Write(position, _) => *position,
         }
     }
 
@@ -211,13 +202,10 @@ impl Disk {
         let one_for_all = random.below(2) == 0;
         let fate = |random: &mut Random| if one_for_all { of_all } else { Fate::choose(random) };
         let mut after = Self { seen: self.safe.clone(), boots: self.boots + 1, ..Self::default() };
-        for (dir, changes) in &self.unsynced_names {
+        for changes in self.unsynced_names.values() {
             let changes: Vec<NameChange> = changes.iter().map(|(_, change)| change.clone()).collect();
             for change in survivors(&changes, fate(random), random, |change| vec![change.clone()]) {
                 change.apply(&mut after.seen);
-            }
-            if !changes.is_empty() {
-                after.doubtful_dirs.insert(dir.clone());
             }
         }
         let dirs = after.seen.dirs.clone();
@@ -226,10 +214,6 @@ impl Disk {
         after.seen.dirs.retain(|path| is_there(path));
         after.seen.files.retain(|path, _| is_there(path));
         after.files = self.files.iter().map(|file| file.after_power_loss(fate(random), random)).collect();
-        for (path, file) in &after.seen.files {
-            let first = self.files[*file].unsynced.iter().map(|(_, change)| change.position()).min();
-            after.doubtful.extend(first.map(|first| (path.clone(), first)));
-        }
         after.safe = after.seen.clone();
         after
     }
@@ -266,16 +250,6 @@ impl Lossy {
     /// The files as they are now, for another process: what is not synced is still not.
     pub(crate) fn after_kill(&self) -> Self {
         Self::of(Disk { cut_at: None, is_off: false, ..self.disk().clone() })
-    }
-
-    /// Whether the last power loss may be what damaged the file at `position`, or took what was before it.
-    pub(crate) fn is_doubtful(&self, path: &Path, position: u64) -> bool {
-        let disk = self.disk();
-        let dir = path.parent().unwrap_or(path);
-        let of_file = disk.doubtful.get(path).is_some_and(|first| *first as u64 <= position);
-        // Records may be missing before a segment, which is said of its beginning.
-        let before = disk.doubtful.keys().any(|other| other.parent() == Some(dir) && other.as_path() < path);
-        of_file || (position == 0 && (before || disk.doubtful_dirs.contains(dir)))
     }
 }
 

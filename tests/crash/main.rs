@@ -4,6 +4,7 @@
 
 mod broken_off;
 mod changes;
+mod checkpoint;
 mod commits;
 mod damage;
 mod enqueued;
@@ -18,9 +19,12 @@ mod judgement;
 mod kill;
 mod kill_child;
 mod lossy;
+mod mending;
+mod policies;
 mod power_ledger;
 mod power_loss;
 mod prefixes;
+mod read_only;
 mod reopen;
 mod script;
 mod support;

@@ -1,18 +1,13 @@
 //! What brokers said in one directory through power losses and kills, and what must therefore be found there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
-use ottla::storage::Storage;
-use ottla::{Broker, Durability, Error, Raw, TopicPartition};
+use ottla::{Broker, Durability, Raw, TopicPartition};
 
 use crate::lossy::Lossy;
 use crate::power_loss::TOPICS;
-use crate::support::{
-    Checked, DIR, Files, Finding, Random, check_unchanged, committed, ensure, files_below, open,
-    partition_dir, value,
-};
+use crate::support::{Checked, DIR, Finding, Random, committed, ensure, open, value};
 
 const GROUP: &str = "fraud";
 
@@ -35,21 +30,13 @@ impl Loss {
     }
 }
 
-/// What became of a directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Opened,
-    /// Bytes that were lost have others behind them that were not, which recovery does not guess about.
-    Refused,
-}
-
 /// How much was tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     power_losses: usize,
     kills: usize,
-    refused: usize,
     torn: usize,
+    set_aside: usize,
     safe_records: usize,
     acknowledged_records: usize,
     lost_records: usize,
@@ -61,9 +48,9 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn are_enough(&self) -> bool {
-        let Self { power_losses, kills, refused, torn, safe_records, acknowledged_records, .. } = *self;
+        let Self { power_losses, kills, torn, set_aside, safe_records, acknowledged_records, .. } = *self;
         let Self { lost_records, commits, batches, trimmed, grown, .. } = *self;
-        let ends = [power_losses, kills, refused, torn];
+        let ends = [power_losses, kills, torn, set_aside];
         let kept = [safe_records, acknowledged_records, lost_records, commits, batches, trimmed, grown];
         ends.into_iter().chain(kept).all(|count| count > 0)
     }
@@ -228,51 +215,29 @@ impl Ledger {
         }
     }
 
-    /// Opens a copy of what a loss left. From then on what was found is what must be there.
-    pub(crate) fn check(&mut self, files: &Lossy, loss: Loss, counts: &mut Counts) -> Checked<Verdict> {
+    /// Opens a copy of what a loss left, which damages nothing that was synced. From then on what was found is
+    /// what must be there.
+    pub(crate) fn check(&mut self, files: &Lossy, loss: Loss, counts: &mut Counts) -> Checked {
         match loss {
             Loss::Power => counts.power_losses += 1,
             Loss::Process => counts.kills += 1,
         }
         let copy = files.after_kill();
-        let before =
-            if copy.list(Path::new(DIR)).is_ok() { files_below(&copy, Path::new(DIR)) } else { Files::new() };
-        let broker = match open(&copy) {
-            Ok(broker) => broker,
-            Err(Error::Corrupt { path, position, detail })
-                if files.is_doubtful(&path, position) && !detail.contains("were deleted") =>
-            {
-                counts.refused += 1;
-                check_unchanged(&copy, &before)?;
-                self.check_bytes(&before)?;
-                return Ok(Verdict::Refused);
-            }
-            Err(error) => return Err(Finding(format!("it does not open: {error}"))),
-        };
-        counts.torn += broker.recovery_report().torn_tails.len();
+        let broker = open(&copy).map_err(|error| Finding(format!("it does not open: {error}")))?;
+        let report = broker.recovery_report();
+        let is_well = report.damaged.is_empty() && report.damaged_checkpoint.is_none();
+        ensure(is_well, || format!("{report:?}"))?;
+        counts.torn += report.torn_tails.len();
+        counts.set_aside += report.torn_tails.iter().map(|tail| tail.set_aside.len()).sum::<usize>();
         for (topic, name) in self.topics.iter_mut().zip(TOPICS) {
             topic
                 .check(&broker, name, loss, counts)
                 .map_err(|finding| Finding(format!("{name}: {finding}")))?;
         }
         self.check_commits(&broker, loss, counts)?;
-        Ok(Verdict::Opened)
-    }
-
-    /// What must be there is in the files of a directory that was refused.
-    fn check_bytes(&self, files: &Files) -> Checked {
-        for (topic, name) in self.topics.iter().zip(TOPICS) {
-            for partition in 0..topic.partitions {
-                let dir = partition_dir(name, partition);
-                let of_partition = files.iter().filter(|(path, _)| path.parent() == Some(&dir));
-                let there: BTreeSet<usize> = of_partition.flat_map(|(_, bytes)| numbers_in(bytes)).collect();
-                let (_, start) = topic.starts.get(&partition).copied().unwrap_or_default();
-                let mut kept = topic.safe.range((partition, start)..(partition + 1, 0));
-                let gone = kept.find(|(_, number)| !there.contains(number));
-                ensure(gone.is_none(), || format!("refused, and {gone:?} is not in a file of {name}"))?;
-            }
-        }
-        Ok(())
+        drop(broker);
+        let verified = Broker::verify_in(copy, DIR)?;
+        ensure(verified.is_clean(), || format!("what was mended is not well: {verified:?}"))
     }
 
     fn check_commits(&mut self, broker: &Broker, loss: Loss, counts: &mut Counts) -> Checked {
@@ -413,15 +378,4 @@ pub(crate) fn value_of(number: usize) -> Vec<u8> {
 fn number_of(value: &[u8]) -> Option<usize> {
     let number = std::str::from_utf8(value.get(..7)?).ok()?.parse().ok()?;
     (value == value_of(number)).then_some(number)
-}
-
-/// The numbers of the records whose values are somewhere in `bytes`.
-fn numbers_in(bytes: &[u8]) -> Vec<usize> {
-    let ends = (7..bytes.len()).filter(|&at| bytes[at] == b':');
-    let numbers = ends.filter_map(|end| {
-        let begin = end - 7;
-        let number = std::str::from_utf8(&bytes[begin..end]).ok()?.parse().ok()?;
-        bytes[begin..].starts_with(&value_of(number)).then_some(number)
-    });
-    numbers.collect()
 }

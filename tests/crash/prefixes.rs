@@ -31,9 +31,13 @@ fn judge_all_prefixes(killed: &Image, closed: &Image, without_header: Verdict) {
     let segment = killed.segments().pop().expect("there are segments");
     let len = killed.files[&segment].len();
     let clean = clean_ends(killed, &segment);
+    let mut count = 0;
     for (name, found) in FOUND {
-        let cases = (0..=len).map(|end| (format!("{end} of {len} bytes, {name}"), end));
-        let count = check_all(cases, |&end| {
+        // The first one for every prefix, the others for some.
+        let step = if count == 0 { 1 } else { 7 };
+        let ends = (0..=len).filter(|end| end % step == 0 || clean.contains(end));
+        let cases = ends.map(|end| (format!("{end} of {len} bytes, {name}"), end));
+        count += check_all(cases, |&end| {
             let expected = match end {
                 _ if end < SEGMENT_HEADER_BYTES => without_header,
                 _ if clean.contains(&end) => Verdict::Served,
@@ -41,14 +45,14 @@ fn judge_all_prefixes(killed: &Image, closed: &Image, without_header: Verdict) {
             };
             killed.judge_as(&found(&killed.with(&segment, |bytes| bytes.truncate(end))), expected)
         });
-        assert!(count > 1_000, "only {count} prefixes");
     }
-    let cases = (0..=len).map(|end| (format!("{end} of {len} bytes, it was closed"), end));
+    assert!(count > 1_300, "only {count} prefixes");
+    let cases = (0..=len).step_by(3).map(|end| (format!("{end} of {len} bytes, it was closed"), end));
     check_all(cases, |&end| {
         let lost = first_cut_frame(closed, &segment, end);
         let expected = if end == len { Verdict::Served } else { Verdict::Fenced(lost, None) };
-        closed.judge_as(&closed.with(&segment, |bytes| bytes.truncate(end)), expected)?;
-        closed.judge_as(&in_other_boot(&closed.with(&segment, |bytes| bytes.truncate(end))), expected)
+        let cut = closed.with(&segment, |bytes| bytes.truncate(end));
+        closed.judge_as(&if end % 2 == 0 { cut } else { in_other_boot(&cut) }, expected)
     });
 }
 

@@ -134,15 +134,6 @@ pub(crate) struct Reading {
     pub(crate) lost: Vec<(u64, Option<u64>)>,
 }
 
-impl Reading {
-    /// The values, which must be those of all offsets from 0 on.
-    pub(crate) fn values(self) -> Vec<Vec<u8>> {
-        assert!(self.lost.is_empty(), "these are lost: {:?}", self.lost);
-        assert!((0..).zip(&self.records).all(|(expected, (offset, _))| *offset == expected), "a gap");
-        self.records.into_iter().map(|(_, value)| value).collect()
-    }
-}
-
 /// Reads a partition to its end.
 pub(crate) fn read_through(broker: &Broker, topic: &str, partition: u32) -> Result<Reading> {
     let mut consumer = broker.consumer::<Raw, Raw>().assign(topic, [partition]).build()?;

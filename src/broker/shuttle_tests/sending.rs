@@ -1,12 +1,15 @@
 //! Senders and readers at the same time: everything that is acknowledged is there, once and in order, for
 //! those who read it now, and for the next broker.
 
+use std::time::Duration;
+
 use super::history::{FOREVER, Seen, Sender, reader};
 use super::storage::Files;
 use super::{Broker, check, join, small, spawn};
 use crate::config::{Durability, TopicConfig};
 use crate::error::Error;
 use crate::ids::TopicPartition;
+use crate::sync::thread;
 
 #[test]
 fn what_is_sent_in_memory_is_polled_once_and_in_order() {
@@ -136,6 +139,32 @@ fn what_is_sent_to_survive_the_process_is_polled_and_there_when_it_is_opened_aga
 #[test]
 fn what_is_sent_to_survive_a_power_loss_is_synced_before_anybody_sees_it() {
     check(|| from_send_to_reopening(Durability::PowerLoss));
+}
+
+#[test]
+fn what_is_acknowledged_is_synced_soon_by_the_flusher_alone() {
+    check(|| {
+        let files = Files::default();
+        let broker = files.open();
+        let interval = Duration::from_millis(50);
+        broker.create_topic("t", small(2).sync_interval(interval)).expect("a free name");
+        let senders = [1, 2].map(|number| {
+            let mut sender = Sender::new(&broker, "t", number);
+            spawn(move || {
+                sender.send(0);
+                sender.enqueue_and_detach(1).expect("room");
+                sender.send(0);
+                sender.sent.iter().map(|sent| sent.number).collect::<Vec<_>>()
+            })
+        });
+        let sent = senders.map(join).concat();
+        let is_synced = (0..100).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            sent.iter().all(|&number| files.is_synced(number))
+        });
+        assert!(is_synced, "nobody syncs it");
+        broker.close().expect("no fault");
+    });
 }
 
 #[test]

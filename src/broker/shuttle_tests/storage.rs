@@ -10,7 +10,7 @@ use crate::broker::BrokerBuilder;
 use crate::clock::{ManualClock, Timestamp};
 use crate::error::Error;
 use crate::storage::{LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, FOREVER, Mutex, Ordering};
 
 /// What a broker is opened on, and what is known of it.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +42,11 @@ impl Files {
         self.builder().open().expect("free, and whole")
     }
 
+    /// With a flusher that syncs what it is asked to sync, and no more until it ends: it is not to help out
+    /// those who should be woken by others.
     pub(super) fn builder(&self) -> BrokerBuilder {
         let clock = ManualClock::new(Timestamp::from_millis(0));
-        Broker::builder().data_dir("/data").storage(self.clone()).clock(clock)
+        Broker::builder().data_dir("/data").storage(self.clone()).clock(clock).sync_interval(FOREVER)
     }
 
     /// Opens a broker as soon as the directory is free: a flusher may be busy for handles that were dropped.

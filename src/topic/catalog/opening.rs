@@ -112,9 +112,8 @@ impl Catalog {
             by_topic.entry(topic).or_default().push(log);
         }
         for (number, entry) in live.iter().enumerate() {
-            let in_memory = || {
-                identities(entry).map(|identity| PartitionLog::in_memory(identity, &entry.settings)).collect()
-            };
+            let make = if read_only { PartitionLog::in_memory_read_only } else { PartitionLog::in_memory };
+            let in_memory = || identities(entry).map(|identity| make(identity, &entry.settings)).collect();
             let logs = by_topic.remove(&number).unwrap_or_else(in_memory);
             self.topics.write().insert(entry.name.clone(), Arc::new(new_topic(entry, logs)));
         }

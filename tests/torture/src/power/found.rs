@@ -101,7 +101,8 @@ fn check_kept(tail: &TornTail, disk: &SimDisk) -> Result<(), Failure> {
     // Zeros are not kept, nor is a file that has no header yet.
     let is_right = if tail.kept_in.is_some() { kept <= tail.bytes && kept > 0 } else { true };
     // What was committed may have been lowered since, which goes behind the cut.
-    let is_cut = tail.partition.topic.starts_with("__") || tail.position == 0 || len(&tail.path) == tail.position;
+    let is_cut =
+        tail.partition.topic.starts_with("__") || tail.position == 0 || len(&tail.path) == tail.position;
     if is_right && is_cut {
         return Ok(());
     }
