@@ -106,7 +106,7 @@ impl Case {
         for life in 0..lives {
             // An open takes some twenty calls, which the first ones fall into.
             let calls = random.pick(&[25, 60, 150, 400]);
-            self.disk.cut_power_after(random.below(calls), random.below(1_001));
+            self.disk.cut_power_within(random.below(calls), random.below(1_001));
             self.live(life, random, met).map_err(|failure| within(failure, &format!("life {life}")))?;
         }
         self.last_look(random, met).map_err(|failure| within(failure, "at the end"))
