@@ -28,5 +28,8 @@ mod prefixes;
 mod read_only;
 mod reopen;
 mod script;
+#[path = "../torture/src/sim/mod.rs"]
+#[allow(dead_code, reason = "the torture program uses more of it")]
+mod sim;
 mod support;
 mod sync;

@@ -102,10 +102,11 @@ impl Case {
     }
 
     fn run(mut self, random: &mut Random, met: &mut Met) -> Result<(), Failure> {
-        let lives = 2 + random.below(4);
+        let lives = 2 + random.below(5);
         for life in 0..lives {
-            let calls = random.pick(&[12, 30, 90, 250]);
-            self.disk.cut_power_after(random.below(calls), random.below(1_001));
+            // An open takes some twenty calls, which the first ones fall into.
+            let calls = random.pick(&[25, 60, 150, 400]);
+            self.disk.cut_power_within(random.below(calls), random.below(1_001));
             self.live(life, random, met).map_err(|failure| within(failure, &format!("life {life}")))?;
         }
         self.last_look(random, met).map_err(|failure| within(failure, "at the end"))
@@ -191,7 +192,7 @@ impl Case {
 }
 
 fn life_steps(random: &mut Random) -> u64 {
-    let most = random.pick(&[6, 30, 30]);
+    let most = random.pick(&[6, 40, 60]);
     random.below(most)
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
 /// What a power loss must not do to what was synced.
 const TAKEN: &[Finding] = &[Finding::Lost, Finding::Hole, Finding::Fenced];
 const POWER: &[&str] = &["--cases", "4000"];
+/// One damage in eleven: some of each sort.
+const FLIPS: &[&str] = &["--cases", "12000"];
 const KILL: &[&str] = &["--cycles", "60"];
 
 const fn power(bug: &'static str, findings: &'static [Finding]) -> Plan {
@@ -24,7 +26,7 @@ const fn power(bug: &'static str, findings: &'static [Finding]) -> Plan {
 }
 
 const fn flips(bug: &'static str, findings: &'static [Finding]) -> Plan {
-    Plan { bug, mode: "flips", options: &[], findings, attempts: 1 }
+    Plan { bug, mode: "flips", options: FLIPS, findings, attempts: 1 }
 }
 
 const fn kill(bug: &'static str, findings: &'static [Finding]) -> Plan {
@@ -36,8 +38,8 @@ pub(crate) const PLANS: [Plan; 12] = [
     power("no-sync-before-roll", TAKEN),
     power("no-dir-sync-after-create", TAKEN),
     power("no-dir-sync-after-rename", TAKEN),
-    power("mark-captured-after-sync", &[Finding::Fenced]),
-    power("mark-before-sync", &[Finding::Fenced]),
+    power("mark-captured-after-sync", TAKEN),
+    power("mark-before-sync", TAKEN),
     flips("crc-without-length", &[Finding::WrongBytes, Finding::Lost, Finding::WrongReport]),
     flips("crc-without-offset", &[Finding::WrongBytes, Finding::Lost, Finding::WrongReport]),
     flips("length-unchecked", &[Finding::Panic, Finding::WrongBytes, Finding::Crash]),

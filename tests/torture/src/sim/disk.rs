@@ -235,9 +235,14 @@ impl SimDisk {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
     }
 
+    /// The power goes, or the process dies, after so many more changes and syncs and the next one.
+    pub(crate) fn cut_power_after(&self, calls: u64) {
+        self.cut_power_within(calls, 1_000);
+    }
+
     /// The power goes, or the process dies, after so many more changes and syncs, in the middle of the next one,
     /// of which so much is done by then.
-    pub(crate) fn cut_power_after(&self, calls: u64, of_1000: u64) {
+    pub(crate) fn cut_power_within(&self, calls: u64, of_1000: u64) {
         let mut state = self.state();
         state.cut_at = Some((state.calls + calls, of_1000));
     }

@@ -3,7 +3,9 @@
 
 pub(crate) mod chance;
 pub(crate) mod disk;
+pub(crate) mod faults;
 pub(crate) mod file;
+pub(crate) mod hooked;
 mod names;
 mod storage;
 

@@ -161,7 +161,7 @@ fn what_is_written_during_a_sync_is_not_part_of_it() {
 #[test]
 fn with_the_power_off_nothing_works_and_a_kill_keeps_what_was_done() {
     let disk = disk_with_dir();
-    disk.cut_power_after(2, 500);
+    disk.cut_power_within(2, 500);
     let file = disk.open(&path("a"), OpenMode::CreateOrEmpty).expect("the first call");
     file.write_at(b"12", 0).expect("the second call");
     assert!(file.write_at(b"3456", 2).is_err() && disk.is_off());
