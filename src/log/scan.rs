@@ -184,17 +184,11 @@ pub(super) fn salvage(source: &Source<'_>, from: FrameStart) -> Result<Salvage> 
         };
         found.synced = found.synced.max(frame.synced().unwrap_or(0));
         let next = position + frame.len() as u64;
-<<<<<<< ours
         if (from.offset..source.end_offset).contains(&frame.offset()) {
             found.add(FrameStart { offset: frame.offset(), position }, next, frame.is_record());
-        } else if let Some(run) = found.runs.last_mut().filter(|run| run.end.position == position) {
-=======
-        if frame.is_record() && (from.offset..source.end_offset).contains(&frame.offset()) {
-            found.add(FrameStart { offset: frame.offset(), position }, next);
         } else if let Some(run) = found.runs.last_mut().filter(|run| run.end.position == position)
             && !frame.is_record()
         {
->>>>>>> theirs
             run.end.position = next;
         }
         position = next;

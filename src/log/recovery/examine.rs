@@ -445,12 +445,8 @@ impl Part {
     fn take(&mut self, from: FrameStart, runs: &[GoodRun]) {
         let mut at = from;
         for run in runs {
-<<<<<<< ours
             // Records may be lost without a byte between those that are left, if some have changed places.
             if run.start != at {
-=======
-            if run.start.position > at.position || run.start.offset > at.offset {
->>>>>>> theirs
                 let detail = "it is damaged".to_owned();
                 self.holes.push(Hole { start: at, next: Some(run.start), detail });
             }

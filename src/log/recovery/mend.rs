@@ -75,12 +75,8 @@ impl Examined {
         policy: RecoveryPolicy,
         now: i64,
     ) -> Result<Recovered> {
-<<<<<<< ours
-        if !matches!(self.verdict, Verdict::Damaged(_)) {
-            // Among them may be what a process was writing to take the place of what is damaged.
-=======
         if policy != RecoveryPolicy::Strict || !matches!(self.verdict, Verdict::Damaged(_)) {
->>>>>>> theirs
+            // Among them may be what a process was writing to take the place of what is damaged.
             self.remove_leftovers(storage)?;
         }
         let verdict = std::mem::replace(&mut self.verdict, Verdict::Sound);

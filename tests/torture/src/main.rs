@@ -16,6 +16,7 @@ mod full_disk;
 mod kill;
 mod power;
 mod self_test;
+#[allow(dead_code, reason = "the crash tests of the library use the rest")]
 mod sim;
 mod sync_failure;
 
