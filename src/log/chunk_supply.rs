@@ -35,9 +35,9 @@ impl ChunkSupply {
         self.limit = limit;
     }
 
-    /// Memory for the next chunk, of `bytes` or more.
-    pub(super) fn next(&mut self, bytes: usize) -> Memory {
-        let wanted = (self.next_bytes as usize).max(bytes);
+    /// Memory for the next chunk, of `bytes` or more; more than `most` would never be used.
+    pub(super) fn next(&mut self, bytes: usize, most: u64) -> Memory {
+        let wanted = (self.next_bytes.min(most) as usize).max(bytes);
         let largest = (self.limit / 4).clamp(FIRST_CHUNK_BYTES, LARGEST_CHUNK_BYTES);
         self.next_bytes = (self.next_bytes * 2).min(largest);
         let memory = self.reuse(wanted).unwrap_or_else(|| Memory::zeroed(wanted));
@@ -89,15 +89,17 @@ mod tests {
     use super::*;
 
     fn chunk(supply: &mut ChunkSupply) -> TrackedArc<Chunk> {
-        ChunkWriter::new(supply.next(1), 0, 0).close()
+        ChunkWriter::new(supply.next(1, u64::MAX), 0, 0).close()
     }
 
     #[test]
     fn chunks_grow_with_use_up_to_a_size() {
         let mut supply = ChunkSupply::new(1 << 20);
-        let sizes: Vec<usize> = (0..9).map(|_| supply.next(1).capacity() >> 10).collect();
+        let sizes: Vec<usize> = (0..9).map(|_| supply.next(1, u64::MAX).capacity() >> 10).collect();
         assert_eq!(sizes, [4, 8, 16, 32, 64, 128, 256, 256, 256]);
-        assert_eq!(supply.next(1 << 20).capacity(), 1 << 20);
+        assert_eq!(supply.next(1 << 20, u64::MAX).capacity(), 1 << 20);
+        assert_eq!(supply.next(100, 4_000).capacity(), 4_000);
+        assert_eq!(supply.next(8_000, 4_000).capacity(), 8_000);
     }
 
     #[test]

@@ -249,15 +249,23 @@ impl Stage {
             if self.plan.is_none() {
                 self.supply.set_limit(settings.memory_limit());
             }
-            self.next_chunk(bytes, starts_segment, view);
+            self.next_chunk(bytes, starts_segment, settings, view);
         }
         starts_segment
     }
 
     #[cold]
-    fn next_chunk(&mut self, bytes: usize, starts_segment: bool, view: &RwLock<View>) {
+    fn next_chunk(
+        &mut self,
+        bytes: usize,
+        starts_segment: bool,
+        settings: &LogSettings,
+        view: &RwLock<View>,
+    ) {
         let position = self.plan.as_ref().map_or(0, |plan| plan.position);
-        let writer = ChunkWriter::new(self.supply.next(bytes), self.next_offset, position);
+        // A chunk lies in one segment.
+        let most = self.plan.as_ref().map_or(u64::MAX, |_| settings.segment_bytes().saturating_sub(position));
+        let writer = ChunkWriter::new(self.supply.next(bytes, most), self.next_offset, position);
         if self.chunks.is_empty() {
             self.install(TrackedArc::clone(writer.chunk()), view);
         }
