@@ -198,10 +198,13 @@ impl DiskTail {
         self.syncs_marks = true;
     }
 
-    /// Takes note that everything which is written lies in files that were synced, of which `active` is the
-    /// last.
-    pub(super) fn rewritten(&mut self, active: Arc<Segment>) {
+    /// The last segment is this one now, with every frame at its position.
+    pub(super) fn go_on_in(&mut self, active: Arc<Segment>) {
         self.active = active;
+    }
+
+    /// Takes note that everything which is written lies in files that were synced.
+    pub(super) fn rewritten(&mut self) {
         self.sealed_unsynced.clear();
         self.recovery_point = self.end_offset;
         self.broken = None;

@@ -61,9 +61,11 @@ impl PartitionLog {
             active = Arc::new(file.into_segment());
             self.view().write().put_segment(Arc::clone(&active));
         }
+        // Before what may fail: whoever tries again goes on from the files that have the names by then.
+        tail.go_on_in(active);
         storage.sync_dir(&place.dir).map_err(Error::io("sync directory", &place.dir))?;
-        self.stage().lock().moved(active.first_frame().position);
-        tail.rewritten(active);
+        self.stage().lock().moved(tail.active().first_frame().position);
+        tail.rewritten();
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod power_ledger;
 mod power_loss;
 mod prefixes;
 mod reopen;
+mod rewriting;
 mod script;
 mod support;
 mod sync;
