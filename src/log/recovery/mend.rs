@@ -258,6 +258,7 @@ impl Mender<'_> {
         }
         if is_whole {
             torn.kept_in = torn.set_aside.pop();
+            self.cut_behind_last(&mut torn)?;
         } else if is_planted(Bug::TailNotTruncated) {
             let len = self.log.parts[part].file.len;
             self.log.drop_from(part, FrameStart { position: len, ..at });
@@ -267,6 +268,17 @@ impl Mender<'_> {
         }
         self.log.drop_from(part, at);
         Ok(torn)
+    }
+
+    /// The segment with which the log ends now was followed by another one. What was written behind its last
+    /// record then, such as a sync mark, did not count, and may be torn.
+    fn cut_behind_last(&self, torn: &mut TornTail) -> Result<()> {
+        let Some(last) = self.log.parts.last().filter(|last| last.file.len > last.end.position) else {
+            return Ok(());
+        };
+        torn.bytes += last.file.len - last.end.position;
+        torn.set_aside.extend(last.file.cut(self.storage, last.end.position)?);
+        Ok(())
     }
 
     /// Leaves what is damaged as it is, and has the log go on in a new segment, unless the last one is sound.
