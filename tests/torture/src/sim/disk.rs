@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) lock: Lock,
     /// The next sync of a file below this directory waits.
     held: Option<PathBuf>,
+    /// How often somebody held one up.
+    holds: u64,
     is_at_gate: bool,
     failing: Failing,
     heard: Heard,
@@ -265,7 +267,9 @@ impl SimDisk {
     pub(crate) fn after_kill(&self) -> Self {
         let mut left = self.state().clone();
         (left.cut_at, left.is_off, left.lock, left.held) = (None, false, Lock::Free, None);
+        // It does not know of syncs that failed.
         (left.is_at_gate, left.heard) = (false, Heard::default());
+        left.files.iter_mut().for_each(File::forget_failure);
         Self::of(left)
     }
 
@@ -293,13 +297,6 @@ impl SimDisk {
         self.state().heard.clone()
     }
 
-    /// Whether a sync of a file has failed that still has a name: the system shows more than it keeps, and no
-    /// other process can know.
-    pub(crate) fn is_doubtful(&self) -> bool {
-        let state = self.state();
-        state.names.seen.files.values().any(|file| state.files[*file].has_failed())
-    }
-
     /// Whether a power loss could take anything of the file, or of the names in the directory, at `path`.
     #[cfg(test)]
     pub(crate) fn is_synced(&self, path: &Path) -> bool {
@@ -312,6 +309,7 @@ impl SimDisk {
     pub(crate) fn hold_sync(&self, dir: &Path) {
         let mut state = self.state();
         (state.held, state.is_at_gate) = (Some(dir.to_path_buf()), false);
+        state.holds += 1;
     }
 
     /// Waits until a sync is held, or until `is_over`; whether one is.
@@ -336,7 +334,9 @@ impl SimDisk {
         if state.held.as_ref().is_some_and(|dir| state.called[file].starts_with(dir)) {
             state.is_at_gate = true;
             self.shared.changed.notify_all();
-            let is_held = |state: &mut State| state.held.is_some();
+            let holds = state.holds;
+            // The next one may be held up before this one has noticed that it was let go.
+            let is_held = |state: &mut State| state.held.is_some() && state.holds == holds;
             let wait = self.shared.changed.wait_timeout_while(state, PATIENCE, is_held);
             state = wait.unwrap_or_else(PoisonError::into_inner).0;
         }

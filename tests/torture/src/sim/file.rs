@@ -102,6 +102,11 @@ impl File {
         self.has_failed
     }
 
+    /// Whoever comes now was not told.
+    pub(super) fn forget_failure(&mut self) {
+        self.has_failed = false;
+    }
+
     #[cfg(test)]
     pub(super) fn is_synced(&self) -> bool {
         self.unsynced.is_empty()

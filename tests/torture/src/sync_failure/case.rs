@@ -44,6 +44,16 @@ enum End {
     Close,
 }
 
+/// What a broker left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It was closed, and everything is safe.
+    Closed,
+    /// Whatever failed has been mended.
+    Mended,
+    Doubtful,
+}
+
 impl Case {
     pub(crate) fn new(random: &mut Random) -> Self {
         let milliseconds = random.pick(&[1, 1, 3]);
@@ -78,19 +88,18 @@ impl Case {
         }
         let ends = [End::PowerLoss, End::PowerLoss, End::Kill, End::Close];
         let end = if has_faults { random.pick(&ends) } else { End::Close };
-        let is_closed = self.open_and_end(has_faults, end, random, met)?;
+        let state = self.open_and_end(has_faults, end, random, met)?;
         self.numbers += self.senders;
-        self.look(end, is_closed, then, random, met)
+        self.look(end, state, then, random, met)
     }
 
-    /// Whether the broker was closed without an error.
     fn open_and_end(
         &self,
         has_faults: bool,
         end: End,
         random: &mut Random,
         met: &mut Met,
-    ) -> Result<bool, Failure> {
+    ) -> Result<State, Failure> {
         let scene = Scene {
             broker: open(self.disk.clone(), DIR, &self.habits)?,
             habits: self.habits,
@@ -103,9 +112,7 @@ impl Case {
         let new = |number| Sender::new(&scene, number, Random::new(random.next()));
         let mut senders = numbers.map(new).collect::<Result<Vec<_>, _>>()?;
         work(&mut senders, random.below(8))?;
-        if has_faults {
-            suffer(&scene, &mut senders, random, met)?;
-        }
+        let is_mended = !has_faults || suffer(&scene, &mut senders, random, met)?;
         let is_closed = end == End::Close && close(&scene, met)?;
         self.disk.cut_power();
         senders.iter_mut().try_for_each(|sender| sender.hear_decided(end == End::Close))?;
@@ -113,14 +120,18 @@ impl Case {
             scene.ledger().closed();
         }
         self.faults.forget();
-        Ok(is_closed)
+        Ok(match (is_closed, is_mended) {
+            (true, _) => State::Closed,
+            (false, true) => State::Mended,
+            (false, false) => State::Doubtful,
+        })
     }
 
     /// Opens what is left, and compares it with what was promised.
     fn look(
         &mut self,
         end: End,
-        is_closed: bool,
+        state: State,
         then: AfterFailure,
         random: &mut Random,
         met: &mut Met,
@@ -129,12 +140,15 @@ impl Case {
         let partitions: BTreeSet<_> = heard.rewritten.iter().map(|path| path.parent()).collect();
         met.rewritten += partitions.len() as u64;
         let is_killed = end == End::Kill || end == End::Close && random.one_in(4);
-        let is_doubtful = is_killed && self.disk.is_doubtful();
         self.disk.fail_no_more();
         self.disk = if is_killed { self.disk.after_kill() } else { self.disk.after_power_loss(random) };
         *(if is_killed { &mut met.kills } else { &mut met.power_losses }) += 1;
-        let is_lost = if is_killed { is_doubtful && then == AfterFailure::Reverted } else { !is_closed };
-        self.check(if is_lost { Loss::Unsynced } else { Loss::None }, met)?;
+        // What a failed sync gave up is gone for another process too, if the system shows that it is, and no
+        // process can know of it if the system does not.
+        let is_doubtful = is_killed && state == State::Doubtful;
+        let is_taken = is_doubtful && then == AfterFailure::Reverted;
+        let loss = if is_taken || !is_killed && state != State::Closed { Loss::Unsynced } else { Loss::None };
+        self.check(loss, is_taken, met)?;
         if let Some(path) = heard.synced_again.first() {
             let what = format!("{} was synced after a sync of it had failed", path.display());
             return Err(Failure::new(Finding::SyncRetried, what));
@@ -145,9 +159,15 @@ impl Case {
         Ok(is_doubtful)
     }
 
-    fn check(&self, loss: Loss, met: &mut Met) -> Result<(), Failure> {
+    fn check(&self, loss: Loss, may_be_damaged: bool, met: &mut Met) -> Result<(), Failure> {
         let broker = open(self.disk.clone(), DIR, &self.habits)?;
-        check_well(&broker, &self.disk)?;
+        match check_well(&broker, &self.disk) {
+            Err(failure) if may_be_damaged && failure.finding == Finding::Fenced => {
+                met.damaged += 1;
+                return Ok(());
+            }
+            outcome => outcome?,
+        }
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let found = read(&broker, &ledger.commits.groups())?;
         met.owed += ledger.check(&found, loss)?;
@@ -155,13 +175,13 @@ impl Case {
     }
 }
 
-/// Works while something fails, and when the cause is gone; some times.
+/// Works while something fails, and when the cause is gone; some times. Whether the last fault was mended.
 fn suffer(
     scene: &Scene<'_>,
     senders: &mut [Sender<'_>],
     random: &mut Random,
     met: &mut Met,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let rounds = 1 + random.below(3);
     for round in 1..=rounds {
         let mut dirs = dirs();
@@ -174,12 +194,12 @@ fn suffer(
         met.suspended += scene.broker.health().partitions.len() as u64;
         met.add_failed(scene.faults.failed());
         if round == rounds && random.one_in(2) {
-            break;
+            return Ok(false);
         }
         scene.faults.cure();
         resume(scene, senders, random, met)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn work(senders: &mut [Sender<'_>], steps: u64) -> Result<(), Failure> {

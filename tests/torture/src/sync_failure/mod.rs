@@ -39,6 +39,8 @@ pub(crate) struct Met {
     kills: u64,
     closed: u64,
     failed_closes: u64,
+    /// Partitions that were damaged because a killed process left what a failed sync had given up.
+    damaged: u64,
 }
 
 impl Met {
@@ -48,7 +50,7 @@ impl Met {
         self.failed_rewrites += failed.rewrites;
     }
 
-    fn counts(&self) -> [(&'static str, u64); 11] {
+    fn counts(&self) -> [(&'static str, u64); 12] {
         [
             ("rewritten", self.rewritten),
             ("failed_syncs", self.failed_syncs),
@@ -61,6 +63,7 @@ impl Met {
             ("kills", self.kills),
             ("closed", self.closed),
             ("failed_closes", self.failed_closes),
+            ("damaged", self.damaged),
         ]
     }
 }
@@ -78,6 +81,7 @@ impl Counts for Met {
         self.kills += other.kills;
         self.closed += other.closed;
         self.failed_closes += other.failed_closes;
+        self.damaged += other.damaged;
     }
 }
 
