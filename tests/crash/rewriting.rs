@@ -1,5 +1,5 @@
-//! What may be lost is written again after a failed sync; when that fails halfway, the next attempt comes to the
-//! same files.
+//! What may be lost is written again after a failed sync; when that fails halfway, the next attempt comes to
+//! the same files.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

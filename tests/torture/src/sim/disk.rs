@@ -1,5 +1,5 @@
-//! A file system in memory whose power can go: what was synced stays, of what was not each sector and each name
-//! may survive or not. What a killed process leaves can be had as well, and syncs can fail.
+//! A file system in memory whose power can go: what was synced stays, of what was not each sector and each
+//! name may survive or not. What a killed process leaves can be had as well, and syncs can fail.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -235,8 +235,8 @@ impl SimDisk {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
     }
 
-    /// The power goes, or the process dies, after so many more changes and syncs, in the middle of the next one,
-    /// of which so much is done by then.
+    /// The power goes, or the process dies, after so many more changes and syncs, in the middle of the next
+    /// one, of which so much is done by then.
     pub(crate) fn cut_power_after(&self, calls: u64, of_1000: u64) {
         let mut state = self.state();
         state.cut_at = Some((state.calls + calls, of_1000));
