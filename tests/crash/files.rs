@@ -303,3 +303,21 @@ fn a_partition_that_was_fenced_takes_records_once_it_is_put_right() {
     assert_eq!(contents(&broker, TOPIC, 0).expect("it can be read"), image.values);
     assert_eq!(send(&broker, TOPIC, 0, &value(1, 20)).expect("it takes records"), image.values.len() as u64);
 }
+
+/// A mark that was written when the last record had been synced may be torn, and then the next segment began.
+#[test]
+fn what_lies_behind_a_segment_goes_with_the_one_that_followed_it() {
+    let image = Image::killed(&[&[1_500][..]; 5]);
+    let last = image.segments().pop().expect("there are segments");
+    let mut files = image.with(&last, |bytes| bytes.extend([1; 30]));
+    files.insert(segment(TOPIC, 0, image.values.len()), vec![0; 64]);
+    let storage = storage_with(&files);
+    let broker = open(&storage).expect("it opens");
+    let torn = &broker.recovery_report().torn_tails[0];
+    assert_eq!((torn.bytes, torn.set_aside.len()), (94, 1), "{torn:?}");
+    drop(broker);
+    let broker = open(&storage).expect("it opens");
+    assert!(broker.recovery_report().is_clean(), "{:?}", broker.recovery_report());
+    assert_eq!(contents(&broker, TOPIC, 0).expect("it can be read"), image.values);
+    assert_eq!(send(&broker, TOPIC, 0, &value(1, 20)).expect("it takes records"), image.values.len() as u64);
+}

@@ -27,6 +27,7 @@ mod power_loss;
 mod prefixes;
 mod read_only;
 mod reopen;
+mod rewriting;
 mod script;
 #[path = "../torture/src/sim/mod.rs"]
 #[allow(dead_code, reason = "the torture program uses more of it")]

@@ -14,6 +14,7 @@ use ottla::{
 
 use super::found::{DIR, GROUP, check_well, name_of, read};
 use super::ledger::{Ledger, Place, TOPICS, within};
+use crate::common::name::Name;
 use crate::common::outcome::{Failure, Finding};
 use crate::common::random::Random;
 use crate::sim::disk::SimDisk;
@@ -205,7 +206,7 @@ impl<'a> Life<'a> {
         }
         let log = self.ledger.log(place);
         let offset = log.end();
-        (offset, log.begin(place.1, &lens).iter().map(|name| name.value()).collect())
+        (offset, log.begin(place.1, &lens).iter().map(Name::value).collect())
     }
 
     fn acknowledge(&mut self, place: Place, offset: usize, told: u64, changes: usize) -> Lived {

@@ -192,6 +192,9 @@ fn a_sync_that_failed_and_one_that_comes_after_are_noticed() {
     assert_eq!((disk.heard().failed_syncs, disk.heard().synced_again.len()), (1, 0));
     file.sync_data().expect("it fails once");
     assert_eq!(disk.heard().synced_again, [path("a")]);
+    let other = disk.after_kill();
+    other.open(&path("a"), OpenMode::Existing).expect("it is there").sync_data().expect("no fault");
+    assert!(other.heard().synced_again.is_empty(), "another process does not know");
     let seen = after_losses(&disk, &["a"]);
     assert_eq!(seen.len(), 1, "the second sync made nothing safe");
 }

@@ -1,30 +1,21 @@
-//! One directory on the simulated file system: brokers one after the other, in each of which syncs fail, and which
-//! end in one way or another. What is found then must be what was promised.
+//! One directory on the simulated file system: brokers one after the other, in each of which syncs fail, and
+//! which end in one way or another. What is found then must be what was promised.
 
 use std::collections::BTreeSet;
-use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use ottla::Durability;
 
 use super::Met;
-use super::faults::{COMMITS_DIR, Faults, Orders};
-use super::ledger::{Ledger, Loss, PLACES};
-use super::scene::{Habits, NEVER, Scene, dirs, open, read};
+use super::faults::Faults;
+use super::ledger::{Ledger, Loss};
+use super::scene::{Habits, Scene, open, read};
 use super::sender::Sender;
+use super::trouble::{close, suffer, work};
 use crate::common::outcome::{Failure, Finding};
 use crate::common::random::Random;
 use crate::power::found::{DIR, check_well};
 use crate::power::ledger::within;
 use crate::sim::disk::SimDisk;
 use crate::sim::file::AfterFailure;
-
-/// A fault is mended by then, whatever else the machine does.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// So many flushes mend it, and tell of what was lost meanwhile.
-const MOST_FLUSHES: u32 = 2;
 
 pub(crate) struct Case {
     disk: SimDisk,
@@ -56,13 +47,7 @@ enum State {
 
 impl Case {
     pub(crate) fn new(random: &mut Random) -> Self {
-        let milliseconds = random.pick(&[1, 1, 3]);
-        let syncs_itself = !random.one_in(3);
-        let habits = Habits {
-            commit_level: random.pick(&[Durability::ProcessCrash, Durability::PowerLoss]),
-            sync_interval: if syncs_itself { Duration::from_millis(milliseconds) } else { NEVER },
-            segment_bytes: 4096,
-        };
+        let habits = Habits::choose(random);
         let senders = random.pick(&[1, 1, 2, 4]);
         let (ledger, faults) = (Mutex::default(), Arc::default());
         Self { disk: SimDisk::default(), ledger, faults, habits, senders, numbers: 0 }
@@ -78,8 +63,8 @@ impl Case {
         self.live(false, random, met).map_err(|failure| within(failure, "the last life")).map(drop)
     }
 
-    /// A broker from its opening to its end, and what is found then. Whether nothing further can be asked of the
-    /// directory.
+    /// A broker from its opening to its end, and what is found then. Whether nothing further can be asked of
+    /// the directory.
     fn live(&mut self, has_faults: bool, random: &mut Random, met: &mut Met) -> Result<bool, Failure> {
         let then = random.pick(&[AfterFailure::Shown, AfterFailure::Reverted]);
         if has_faults {
@@ -173,105 +158,4 @@ impl Case {
         met.owed += ledger.check(&found, loss)?;
         Ok(())
     }
-}
-
-/// Works while something fails, and when the cause is gone; some times. Whether the last fault was mended.
-fn suffer(
-    scene: &Scene<'_>,
-    senders: &mut [Sender<'_>],
-    random: &mut Random,
-    met: &mut Met,
-) -> Result<bool, Failure> {
-    let rounds = 1 + random.below(3);
-    for round in 1..=rounds {
-        let mut dirs = dirs();
-        if scene.habits.sync_interval != NEVER {
-            dirs.push(COMMITS_DIR.to_owned());
-        }
-        scene.faults.arm(Orders::choose(random, &dirs));
-        work(senders, 5 + random.below(25))?;
-        scene.check_reads()?;
-        met.suspended += scene.broker.health().partitions.len() as u64;
-        met.add_failed(scene.faults.failed());
-        if round == rounds && random.one_in(2) {
-            return Ok(false);
-        }
-        scene.faults.cure();
-        resume(scene, senders, random, met)?;
-    }
-    Ok(true)
-}
-
-fn work(senders: &mut [Sender<'_>], steps: u64) -> Result<(), Failure> {
-    if let [alone] = senders {
-        return alone.work(steps);
-    }
-    thread::scope(|scope| {
-        let working: Vec<_> = senders.iter_mut().map(|sender| scope.spawn(|| sender.work(steps))).collect();
-        let outcomes = working.into_iter().map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        outcomes.fold(Ok(()), Result::and)
-    })
-}
-
-/// The cause of all faults is gone: everything works again, without a restart.
-fn resume(
-    scene: &Scene<'_>,
-    senders: &mut [Sender<'_>],
-    random: &mut Random,
-    met: &mut Met,
-) -> Result<(), Failure> {
-    senders.iter_mut().try_for_each(|sender| sender.wait_until(0))?;
-    let was_suspended = !scene.broker.health().is_good();
-    let syncs_itself = scene.habits.sync_interval != NEVER;
-    if syncs_itself && random.one_in(2) {
-        wait_until_good(scene)?;
-    }
-    for topic in 0..2 {
-        let mut flushes = 0;
-        while !senders[0].flush(topic)? {
-            flushes += 1;
-            if flushes == MOST_FLUSHES {
-                return Err(Failure::new(Finding::NotResumed, format!("{flushes} flushes failed")));
-            }
-        }
-    }
-    if syncs_itself {
-        wait_until_good(scene)?;
-    }
-    let health = scene.broker.health();
-    if !health.is_good() {
-        return Err(Failure::new(Finding::NotResumed, format!("{health:?}")));
-    }
-    met.resumed += u64::from(was_suspended);
-    // From here on, every error is one too many.
-    scene.faults.forget();
-    (0..PLACES as u32).try_for_each(|place| senders[0].send_to(place).map(drop))?;
-    senders[0].commit(&[(0, 1)].into()).map(drop)
-}
-
-fn wait_until_good(scene: &Scene<'_>) -> Result<(), Failure> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let health = scene.broker.health();
-        if health.is_good() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(Failure::new(Finding::NotResumed, format!("after {PATIENCE:?}: {health:?}")));
-        }
-        thread::sleep(Duration::from_micros(200));
-    }
-}
-
-/// Whether it succeeds.
-fn close(scene: &Scene<'_>, met: &mut Met) -> Result<bool, Failure> {
-    match scene.broker.close() {
-        Ok(()) => met.closed += 1,
-        Err(error) => {
-            scene.judge("close", &error)?;
-            met.failed_closes += 1;
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

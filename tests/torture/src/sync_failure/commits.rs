@@ -89,3 +89,31 @@ impl Tried {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_there_as_it_was_acknowledged_or_a_later_one_that_nobody_knows_of() {
+        let passes = |committed: Option<u64>, loss| {
+            let mut commits = Commits::default();
+            for (offset, is_safe) in [(1, true), (2, false)] {
+                commits.begin(5, &[(0, offset)].into());
+                commits.acknowledge(5, &[(0, offset)].into(), is_safe);
+            }
+            commits.begin(5, &[(0, 3)].into());
+            commits.begin(5, &[(0, 4)].into());
+            commits.refuse(5, &[(0, 4)].into());
+            let mut found = Found::default();
+            let name =
+                crate::common::name::Name { sender: 5, partition: 0, unit: 0, number: 0, of: 1, len: 40 };
+            found.logs[0] = vec![name; 9];
+            found.committed = committed.map(|offset| ((5, 0), offset)).into_iter().collect();
+            commits.check(&found, loss).is_ok()
+        };
+        let all = [None, Some(1), Some(2), Some(3), Some(4)];
+        assert_eq!(all.map(|found| passes(found, Loss::None)), [false, false, true, true, false]);
+        assert_eq!(all.map(|found| passes(found, Loss::Unsynced)), [false, true, true, true, false]);
+    }
+}

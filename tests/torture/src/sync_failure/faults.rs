@@ -1,5 +1,5 @@
-//! Which calls fail: a sync, or that of a directory, and then the attempts to write again what may be lost. The
-//! cause lasts for some calls, or until it is taken away.
+//! Which calls fail: a sync, or that of a directory, and then the attempts to write again what may be lost.
+//! The cause lasts for some calls, or until it is taken away.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,8 +15,8 @@ const FOR_LONG: u64 = u64::MAX;
 /// The log of committed offsets.
 pub(crate) const COMMITS_DIR: &str = "__consumer_offsets-0";
 
-/// Every way in which writing again can fail. The name of a file that is not finished ends otherwise than that
-/// of a segment.
+/// Every way in which writing again can fail. The name of a file that is not finished ends otherwise than
+/// that of a segment.
 const WHILE_WRITING: [(SimCall, i32); 9] = [
     (SimCall::Create, ENOSPC),
     (SimCall::Create, EMFILE),

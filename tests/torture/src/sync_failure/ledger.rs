@@ -1,5 +1,5 @@
-//! What all who sent to a directory were told, and what must therefore be found there: what was acknowledged, once
-//! and at its place; nothing that was refused; and of what nobody knows, the whole of a call or nothing.
+//! What all who sent to a directory were told, and what must therefore be found there: what was acknowledged,
+//! once and at its place; nothing that was refused; and of what nobody knows, the whole of a call or nothing.
 
 use std::collections::BTreeMap;
 
@@ -244,5 +244,118 @@ impl Ledger {
         }
         self.seen.retain(|(place, offset), _| *offset < found.end(*place));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(sender: u64, place: u32, unit: u64, of: u32) -> Vec<Name> {
+        (0..of).map(|number| Name { sender, partition: place, unit, number, of, len: 50 }).collect()
+    }
+
+    /// In the first topic a batch of two and a record, all acknowledged; in the second one two records, of
+    /// which one is flushed, one that nobody knows of, and one that was refused.
+    fn sound() -> (Ledger, Found) {
+        let (mut ledger, mut found) = (Ledger::default(), Found::default());
+        let sent = [
+            (names(1, 0, 0, 2), Fate::Acknowledged(Some(0))),
+            (names(2, 0, 0, 1), Fate::Acknowledged(Some(2))),
+            (names(1, 2, 0, 1), Fate::Acknowledged(Some(0))),
+            (names(1, 2, 1, 1), Fate::Acknowledged(Some(1))),
+            (names(1, 2, 2, 1), Fate::Unknown),
+            (names(1, 2, 3, 1), Fate::Refused),
+        ];
+        for (number, (names, fate)) in sent.into_iter().enumerate() {
+            if fate != Fate::Refused {
+                found.logs[names[0].partition as usize].extend(&names);
+            }
+            ledger.begin(names.clone());
+            ledger.decide(key_of(&names[0]), fate);
+            if number == 2 {
+                let flush = ledger.flush_begins(1);
+                ledger.flush_ended(&flush, true);
+            }
+        }
+        (ledger, found)
+    }
+
+    fn finding_after(loss: Loss, change: impl FnOnce(&mut Ledger, &mut Found)) -> Option<Finding> {
+        let (mut ledger, mut found) = sound();
+        change(&mut ledger, &mut found);
+        ledger.check(&found, loss).err().map(|failure| failure.finding)
+    }
+
+    #[test]
+    fn what_was_promised_is_enough_and_less_is_a_false_ack() {
+        for loss in [Loss::None, Loss::Unsynced] {
+            assert_eq!(finding_after(loss, |_, _| {}), None);
+            assert_eq!(finding_after(loss, |_, found| found.logs[2].truncate(2)), None, "unknown");
+            let last = |_: &mut Ledger, found: &mut Found| found.logs[0].truncate(2);
+            assert_eq!(finding_after(loss, last), Some(Finding::FalseAck));
+            let flushed = |_: &mut Ledger, found: &mut Found| found.logs[2].clear();
+            assert_eq!(finding_after(loss, flushed), Some(Finding::FalseAck));
+        }
+        let quick = |_: &mut Ledger, found: &mut Found| found.logs[2].truncate(1);
+        assert_eq!(finding_after(Loss::Unsynced, quick), None, "it was not flushed");
+        assert_eq!(finding_after(Loss::None, quick), Some(Finding::FalseAck));
+    }
+
+    #[test]
+    fn what_should_not_be_there_is_found() {
+        let refused = |_: &mut Ledger, found: &mut Found| found.logs[2].extend(names(1, 2, 3, 1));
+        assert_eq!(finding_after(Loss::Unsynced, refused), Some(Finding::Invented));
+        let twice = |_: &mut Ledger, found: &mut Found| {
+            let first = found.logs[2][2];
+            found.logs[2].push(first);
+        };
+        assert_eq!(finding_after(Loss::Unsynced, twice), Some(Finding::Duplicated));
+        let half =
+            |_: &mut Ledger, found: &mut Found| found.logs[0] = vec![found.logs[0][0], found.logs[0][2]];
+        assert_eq!(finding_after(Loss::Unsynced, half), Some(Finding::BrokenBatch));
+        let moved = |_: &mut Ledger, found: &mut Found| found.logs[2].swap(0, 1);
+        assert_eq!(finding_after(Loss::Unsynced, moved), Some(Finding::Reordered));
+        let hole =
+            |_: &mut Ledger, found: &mut Found| found.logs[2] = vec![found.logs[2][0], found.logs[2][2]];
+        assert_eq!(finding_after(Loss::Unsynced, hole), Some(Finding::Hole));
+        let elsewhere = |_: &mut Ledger, found: &mut Found| found.logs[1].extend(names(9, 1, 0, 1));
+        assert_eq!(finding_after(Loss::Unsynced, elsewhere), Some(Finding::Invented));
+    }
+
+    #[test]
+    fn what_was_seen_of_the_topic_that_syncs_all_stays() {
+        let seen = |ledger: &mut Ledger, found: &mut Found| {
+            let name = names(7, 1, 0, 1)[0];
+            ledger.begin(vec![name]);
+            ledger.decide(key_of(&name), Fate::Unknown);
+            assert!(ledger.see(1, 0, name).is_ok());
+            found.logs[1].clear();
+        };
+        assert_eq!(finding_after(Loss::Unsynced, seen), Some(Finding::FalseAck));
+    }
+
+    #[test]
+    fn a_flush_that_was_not_alone_says_nothing_of_what_nobody_asks_for() {
+        for (is_alone, expected) in [(true, Some(Finding::FalseAck)), (false, None)] {
+            let lost = |ledger: &mut Ledger, _: &mut Found| {
+                ledger.begin(names(8, 3, 0, 1));
+                ledger.decide((8, 3, 0), Fate::Detached);
+                let other = (!is_alone).then(|| ledger.flush_begins(1));
+                let flush = ledger.flush_begins(1);
+                ledger.flush_ended(&flush, true);
+                other.iter().for_each(|other| ledger.flush_ended(other, false));
+            };
+            assert_eq!(finding_after(Loss::Unsynced, lost), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_not_there_once_does_not_come_back() {
+        let (mut ledger, mut found) = sound();
+        let late = found.logs[2].pop();
+        assert!(ledger.check(&found, Loss::Unsynced).is_ok());
+        found.logs[2].extend(late);
+        assert!(ledger.check(&found, Loss::Unsynced).is_err());
     }
 }

@@ -12,6 +12,7 @@ use super::faults::Faults;
 use super::ledger::{Fate, Found, Ledger, PARTITIONS, PLACES, topic_of};
 use crate::common::outcome::{Failure, Finding};
 use crate::common::process::unexpected;
+use crate::common::random::Random;
 use crate::power::found::name_of;
 use crate::power::ledger::within;
 use crate::sim::disk::SimDisk;
@@ -29,6 +30,18 @@ pub(crate) struct Habits {
     pub(crate) commit_level: Durability,
     pub(crate) sync_interval: Duration,
     pub(crate) segment_bytes: u64,
+}
+
+impl Habits {
+    pub(crate) fn choose(random: &mut Random) -> Self {
+        let milliseconds = random.pick(&[1, 1, 3]);
+        let syncs_itself = !random.one_in(3);
+        Self {
+            commit_level: random.pick(&[Durability::ProcessCrash, Durability::PowerLoss]),
+            sync_interval: if syncs_itself { Duration::from_millis(milliseconds) } else { NEVER },
+            segment_bytes: 4096,
+        }
+    }
 }
 
 /// What all who work with a broker share.
