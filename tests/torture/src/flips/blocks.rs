@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::damage::Damage;
+use super::format;
 use super::harmed::{Claim, log_of};
 use super::image::{COMMITS, DIR, Image};
 use crate::common::random::Random;
@@ -26,6 +27,7 @@ pub(super) fn listed(image: &Image, seed: u64) -> Vec<Damage> {
         lister.files(path);
     }
     (0..=COMMITS).for_each(|log| lister.frames(log));
+    (0..=COMMITS).for_each(|log| lister.forged(log));
     (0..=COMMITS).for_each(|log| lister.whole_logs(log));
     lister.list
 }
@@ -64,7 +66,8 @@ impl<'a> Lister<'a> {
                 let from = [from[0], self.random.pick(&from)];
                 from.into_iter().for_each(|from| self.misplace(here, (other, from, len)));
             }
-            if let Some(older) = self.image.older.get(path) {
+            // An older catalog is whole, and nothing is wrong with it.
+            if let Some(older) = self.image.older.get(path).filter(|_| log_of(self.image, path).is_some()) {
                 for from in [at, self.random.below((older.len() / 8) as u64) as usize * 8] {
                     let bytes = older.get(from..(from + len).min(older.len())).unwrap_or_default().to_vec();
                     self.list.push(Damage::Paste(path.to_path_buf(), at, bytes, Claim::Untouched));
@@ -117,6 +120,18 @@ impl<'a> Lister<'a> {
         }
     }
 
+    /// Frames of records that lie.
+    fn forged(&mut self, log: usize) {
+        for frame in self.image.logs[log].record_frames() {
+            let file = &self.image.files[&frame.path];
+            let id = format::header(file).map_or(0, |header| header.partition_id);
+            for forged in format::forged(&file[frame.bytes.clone()], id) {
+                let at = frame.bytes.start;
+                self.list.push(Damage::Paste(frame.path.clone(), at, forged, Claim::Untouched));
+            }
+        }
+    }
+
     /// A file that is missing, is called otherwise, is another one, or is there twice.
     fn files(&mut self, path: &Path) {
         let own = || path.to_path_buf();
@@ -126,7 +141,7 @@ impl<'a> Lister<'a> {
         names.push(format!("{}.new", path.file_name().unwrap_or_default().to_string_lossy()));
         if let Some(log) = log_of(self.image, path) {
             let count = self.image.logs[log].record_frames().count() as u64;
-            let bases = [1, self.random.below(count), count - 1, count, count + 1, count + 900];
+            let bases = [count, count + 1, count + 900];
             names.extend(bases.map(|base| format!("{base:020}.log")));
         }
         for name in names {

@@ -47,8 +47,8 @@ impl Damage {
     pub(super) fn apply<'a>(&self, image: &'a Image) -> Option<Harmed<'a>> {
         let mut files = image.files.clone();
         self.change(&mut files)?;
-        let shortens = matches!(self, Self::Prefix(..) | Self::Missing(..));
-        (files != image.files).then(|| Harmed { image, files, claim: self.claim(image), shortens })
+        let shortens = matches!(self, Self::Prefix(..) | Self::Missing(..) | Self::Renamed(..));
+        Harmed::new(image, files, self.claim(image), shortens)
     }
 
     fn claim(&self, image: &Image) -> Claim {

@@ -1,6 +1,7 @@
 //! A directory after something was done to it, and what is left in it by the rules of `docs/format.md`.
 
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use super::format::{self, HEADER_BYTES, What};
 use super::image::{COMMITS, DIR, Image, LOGS, Log};
@@ -21,6 +22,8 @@ pub(super) enum Claim {
 pub(super) struct Harmed<'a> {
     pub(super) image: &'a Image,
     pub(super) files: Files,
+    /// The logs in whose directories anything was changed.
+    pub(super) victims: Vec<usize>,
     pub(super) claim: Claim,
     /// Whether bytes were taken from the end of files, or files from the end of logs: nothing may be left to be
     /// found of what was there.
@@ -40,20 +43,26 @@ pub(super) struct Found {
     pub(super) synced: u64,
 }
 
-impl Harmed<'_> {
+impl<'a> Harmed<'a> {
+    /// These files instead of those of the directory; `None` if they are the same.
+    pub(super) fn new(image: &'a Image, files: Files, claim: Claim, shortens: bool) -> Option<Self> {
+        let mut changed: Vec<&Path> = image.files.keys().map(PathBuf::as_path).collect();
+        changed.retain(|path| files.get(*path) != image.files.get(*path));
+        changed.extend(files.keys().filter(|path| !image.files.contains_key(*path)).map(PathBuf::as_path));
+        let is_victim = |number: &usize| changed.iter().any(|path| log_of(image, path) == Some(*number));
+        let victims = (0..=COMMITS).filter(is_victim).collect();
+        if changed.is_empty() {
+            return None;
+        }
+        Some(Self { image, files, victims, claim, shortens })
+    }
+
     pub(super) fn log(&self, number: usize) -> &Log {
         &self.image.logs[number]
     }
 
-    /// Whether anything in the directory of a log was changed.
     pub(super) fn is_victim(&self, number: usize) -> bool {
-        let dir = &self.log(number).dir;
-        let of =
-            |files: &Files| files.range(dir.clone()..).take_while(|(path, _)| path.starts_with(dir)).count();
-        of(&self.files) != of(&self.image.files)
-            || self.image.files.iter().any(|(path, bytes)| {
-                path.starts_with(dir) && self.files.get(path).is_none_or(|found| found != bytes)
-            })
+        self.victims.contains(&number)
     }
 
     pub(super) fn is_changed(&self, name: &str) -> bool {
@@ -61,25 +70,31 @@ impl Harmed<'_> {
         self.files.get(&path) != self.image.files.get(&path)
     }
 
-    pub(super) fn victims(&self) -> Vec<usize> {
-        (0..=COMMITS).filter(|&number| self.is_victim(number)).collect()
+    /// Whether a file claims to be of a later version. Damage to the version cannot be told from that, unless
+    /// the rest of the header is whole.
+    pub(super) fn has_later_version(&self) -> bool {
+        let is_later =
+            |bytes: &Vec<u8>| bytes.starts_with(b"OTTLALOG") && bytes.get(8..10) > Some(&[1, 0][..]);
+        self.files.iter().any(|(path, bytes)| is_segment(path) && is_later(bytes))
     }
 
     pub(super) fn find(&self, number: usize) -> Found {
         let log = self.log(number);
-        let is_untouched = |path: &Path, bytes: std::ops::Range<usize>| {
-            let now = self.files.get(path).and_then(|now| now.get(bytes.clone()));
-            now.is_some_and(|now| now == &self.image.files[path][bytes])
-        };
         let (mut untouched, mut last_of_batch, mut batch, mut bad) = (Vec::new(), Vec::new(), 0, None);
-        let mut header_of = None;
+        let (mut file, mut files) = (None, (None, None));
         for frame in &log.frames {
-            if header_of.replace(&frame.path) != Some(&frame.path)
-                && !is_untouched(&frame.path, 0..HEADER_BYTES)
-            {
+            let is_new = file.replace(&frame.path) != Some(&frame.path);
+            if is_new {
+                files = (self.files.get(&frame.path), self.image.files.get(&frame.path));
+            }
+            let is_untouched = |bytes: Range<usize>| {
+                let (now, before) = (files.0?.get(bytes.clone())?, files.1?.get(bytes)?);
+                Some(now == before)
+            };
+            if is_new && is_untouched(0..HEADER_BYTES) != Some(true) {
                 bad = bad.or(Some((batch, false)));
             }
-            let is_whole = is_untouched(&frame.path, frame.bytes.clone());
+            let is_whole = is_untouched(frame.bytes.clone()) == Some(true);
             let is_record = matches!(frame.what, What::Record { .. });
             if !is_whole {
                 bad = bad.or(Some((batch, is_record)));
@@ -112,16 +127,20 @@ impl Harmed<'_> {
             }
         }
         for frame in &log.frames {
-            let What::Mark { synced: says } = frame.what else { continue };
-            let mark = &self.image.files[&frame.path][frame.bytes.clone()];
-            let is_there = |bytes: &Vec<u8>| {
-                bytes.chunks(8).enumerate().any(|(at, _)| bytes[at * 8..].starts_with(mark))
-            };
-            if says > synced && files().any(|(_, bytes)| is_there(bytes)) {
+            // One that lies elsewhere now may be where nobody looks.
+            if let What::Mark { synced: says } = frame.what
+                && says > synced
+                && self.is_untouched(&frame.path, frame.bytes.clone())
+            {
                 synced = says;
             }
         }
         synced
+    }
+
+    fn is_untouched(&self, path: &Path, bytes: Range<usize>) -> bool {
+        let now = self.files.get(path).and_then(|now| now.get(bytes.clone()));
+        now.is_some_and(|now| now == &self.image.files[path][bytes])
     }
 }
 

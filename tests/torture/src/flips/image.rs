@@ -143,6 +143,7 @@ impl Writer {
         // Frames whose length is a power of two.
         self.send(broker, 0, &[24])?;
         self.send(broker, 0, &[88])?;
+        self.send(broker, 0, &[300])?;
         self.send(broker, 1, &[16])?;
         self.send(broker, 2, &[40, 8])?;
         let consumer = reader(broker)?;

@@ -1,5 +1,5 @@
 //! `flips`: every prefix and every flipped bit of the files of small, real directories, blocks that are zeroed,
-//! swapped, doubled or in a wrong place, and files that are missing or too many. Whatever was done, a broker
+//! swapped, doubled or in a wrong place, frames that lie, and files that are missing or too many. Whatever was done, a broker
 //! that opens the directory serves nothing wrong and all that is whole, says what is missing, and leaves other
 //! partitions alone. A case is one damage to one directory; all of it follows from the seed and the number of
 //! the case, but for the ids that the library draws.
@@ -66,9 +66,14 @@ pub(crate) fn run(options: &Options) -> Result<String, Failure> {
     let cases = options.cases.unwrap_or(list.total()).clamp(1, list.total());
     let (total, stride) = (list.total(), if options.case.is_some() { 1 } else { list.total() / cases });
     let shift = if stride > 1 { seed % stride } else { 0 };
+    let is_alone = options.case.is_some();
     let done = run_all(options, if stride > 1 { cases } else { total }, move |index, met| {
         let number = (index * stride + shift) % total;
         let (image, damage) = list.get(number);
+        if is_alone {
+            // One that comes to no end says what it is.
+            say(&case::describe(image, &damage));
+        }
         let mut random = Random::of_case(seed, number);
         case::run(image, &damage, &mut random, met).map_err(|mut failure| {
             let about = case::describe(image, &damage);
