@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::damage::Damage;
+use super::format;
 use super::harmed::{Claim, log_of};
 use super::image::{COMMITS, DIR, Image};
 use crate::common::random::Random;
@@ -26,6 +27,7 @@ pub(super) fn listed(image: &Image, seed: u64) -> Vec<Damage> {
         lister.files(path);
     }
     (0..=COMMITS).for_each(|log| lister.frames(log));
+    (0..=COMMITS).for_each(|log| lister.forged(log));
     (0..=COMMITS).for_each(|log| lister.whole_logs(log));
     lister.list
 }
@@ -114,6 +116,18 @@ impl<'a> Lister<'a> {
             if a.bytes.len() == b.bytes.len() && (&a.path, a.bytes.start) != (&b.path, b.bytes.start) {
                 let len = a.bytes.len();
                 self.misplace((&a.path, a.bytes.start, len), (&b.path, b.bytes.start, len));
+            }
+        }
+    }
+
+    /// Frames of records that lie.
+    fn forged(&mut self, log: usize) {
+        for frame in self.image.logs[log].record_frames() {
+            let file = &self.image.files[&frame.path];
+            let id = format::header(file).map_or(0, |header| header.partition_id);
+            for forged in format::forged(&file[frame.bytes.clone()], id) {
+                let at = frame.bytes.start;
+                self.list.push(Damage::Paste(frame.path.clone(), at, forged, Claim::Untouched));
             }
         }
     }

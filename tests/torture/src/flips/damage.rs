@@ -48,7 +48,7 @@ impl Damage {
         let mut files = image.files.clone();
         self.change(&mut files)?;
         let shortens = matches!(self, Self::Prefix(..) | Self::Missing(..) | Self::Renamed(..));
-        (files != image.files).then(|| Harmed { image, files, claim: self.claim(image), shortens })
+        Harmed::new(image, files, self.claim(image), shortens)
     }
 
     fn claim(&self, image: &Image) -> Claim {

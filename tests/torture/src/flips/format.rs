@@ -89,6 +89,35 @@ pub(super) fn frames(path: &Path, bytes: &[u8]) -> Result<Vec<FrameAt>, String> 
     Ok(frames)
 }
 
+fn crc_of(frame: &[u8], partition_id: u64) -> u32 {
+    crc32(partition_id.to_le_bytes().into_iter().chain(frame[4..].iter().copied()))
+}
+
+/// Frames like this one with lengths that contradict each other, or headers that do not fill their bytes, and
+/// yet the right checksum.
+pub(super) fn forged(frame: &[u8], partition_id: u64) -> impl Iterator<Item = Vec<u8>> {
+    const LENGTH: usize = 4;
+    const VALUE: usize = 24;
+    const HEADERS: usize = 32;
+    const COUNT: usize = 36;
+    let lies = [
+        (LENGTH, 8),
+        (LENGTH, -8),
+        (LENGTH, 1 << 20),
+        (VALUE, 8),
+        (VALUE, 1 << 30),
+        (HEADERS, 8),
+        (COUNT, 1),
+    ];
+    lies.into_iter().map(move |(at, add)| {
+        let mut forged = frame.to_vec();
+        forged[at..at + 4].copy_from_slice(&u32_at(frame, at).wrapping_add_signed(add).to_le_bytes());
+        let crc = crc_of(&forged, partition_id);
+        forged[..4].copy_from_slice(&crc.to_le_bytes());
+        forged
+    })
+}
+
 /// The frame at the front of `bytes`.
 fn frame(bytes: &[u8], partition_id: u64) -> Result<&[u8], String> {
     let Some(header) = bytes.get(..40) else { return Err("no frame".to_owned()) };
@@ -99,8 +128,7 @@ fn frame(bytes: &[u8], partition_id: u64) -> Result<&[u8], String> {
         return Err(format!("the length is {len}, of the parts {sum}"));
     }
     let Some(frame) = bytes.get(..len) else { return Err("the frame is cut off".to_owned()) };
-    let covered = partition_id.to_le_bytes().into_iter().chain(frame[4..].iter().copied());
-    if crc32(covered) != u32_at(frame, 0) {
+    if crc_of(frame, partition_id) != u32_at(frame, 0) {
         return Err("the checksum is not the one of the format".to_owned());
     }
     Ok(frame)
@@ -126,6 +154,9 @@ mod tests {
             let mut wrong = example.clone();
             wrong[at] ^= 1;
             assert!(frame(&wrong, ID).is_err(), "byte {at}");
+        }
+        for forged in forged(&example, ID) {
+            assert_eq!(crc_of(&forged, ID), u32_at(&forged, 0));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A directory after something was done to it, and what is left in it by the rules of `docs/format.md`.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::format::{self, HEADER_BYTES, What};
 use super::image::{COMMITS, DIR, Image, LOGS, Log};
@@ -22,6 +22,8 @@ pub(super) enum Claim {
 pub(super) struct Harmed<'a> {
     pub(super) image: &'a Image,
     pub(super) files: Files,
+    /// The logs in whose directories anything was changed.
+    pub(super) victims: Vec<usize>,
     pub(super) claim: Claim,
     /// Whether bytes were taken from the end of files, or files from the end of logs: nothing may be left to be
     /// found of what was there.
@@ -41,20 +43,26 @@ pub(super) struct Found {
     pub(super) synced: u64,
 }
 
-impl Harmed<'_> {
+impl<'a> Harmed<'a> {
+    /// These files instead of those of the directory; `None` if they are the same.
+    pub(super) fn new(image: &'a Image, files: Files, claim: Claim, shortens: bool) -> Option<Self> {
+        let mut changed: Vec<&Path> = image.files.keys().map(PathBuf::as_path).collect();
+        changed.retain(|path| files.get(*path) != image.files.get(*path));
+        changed.extend(files.keys().filter(|path| !image.files.contains_key(*path)).map(PathBuf::as_path));
+        let is_victim = |number: &usize| changed.iter().any(|path| log_of(image, path) == Some(*number));
+        let victims = (0..=COMMITS).filter(is_victim).collect();
+        if changed.is_empty() {
+            return None;
+        }
+        Some(Self { image, files, victims, claim, shortens })
+    }
+
     pub(super) fn log(&self, number: usize) -> &Log {
         &self.image.logs[number]
     }
 
-    /// Whether anything in the directory of a log was changed.
     pub(super) fn is_victim(&self, number: usize) -> bool {
-        let dir = &self.log(number).dir;
-        let of =
-            |files: &Files| files.range(dir.clone()..).take_while(|(path, _)| path.starts_with(dir)).count();
-        of(&self.files) != of(&self.image.files)
-            || self.image.files.iter().any(|(path, bytes)| {
-                path.starts_with(dir) && self.files.get(path).is_none_or(|found| found != bytes)
-            })
+        self.victims.contains(&number)
     }
 
     pub(super) fn is_changed(&self, name: &str) -> bool {
@@ -70,21 +78,23 @@ impl Harmed<'_> {
         self.files.iter().any(|(path, bytes)| is_segment(path) && is_later(bytes))
     }
 
-    pub(super) fn victims(&self) -> Vec<usize> {
-        (0..=COMMITS).filter(|&number| self.is_victim(number)).collect()
-    }
-
     pub(super) fn find(&self, number: usize) -> Found {
         let log = self.log(number);
         let (mut untouched, mut last_of_batch, mut batch, mut bad) = (Vec::new(), Vec::new(), 0, None);
-        let mut header_of = None;
+        let (mut file, mut files) = (None, (None, None));
         for frame in &log.frames {
-            if header_of.replace(&frame.path) != Some(&frame.path)
-                && !self.is_untouched(&frame.path, 0..HEADER_BYTES)
-            {
+            let is_new = file.replace(&frame.path) != Some(&frame.path);
+            if is_new {
+                files = (self.files.get(&frame.path), self.image.files.get(&frame.path));
+            }
+            let is_untouched = |bytes: Range<usize>| {
+                let (now, before) = (files.0?.get(bytes.clone())?, files.1?.get(bytes)?);
+                Some(now == before)
+            };
+            if is_new && is_untouched(0..HEADER_BYTES) != Some(true) {
                 bad = bad.or(Some((batch, false)));
             }
-            let is_whole = self.is_untouched(&frame.path, frame.bytes.clone());
+            let is_whole = is_untouched(frame.bytes.clone()) == Some(true);
             let is_record = matches!(frame.what, What::Record { .. });
             if !is_whole {
                 bad = bad.or(Some((batch, is_record)));

@@ -1,5 +1,5 @@
 //! `flips`: every prefix and every flipped bit of the files of small, real directories, blocks that are zeroed,
-//! swapped, doubled or in a wrong place, and files that are missing or too many. Whatever was done, a broker
+//! swapped, doubled or in a wrong place, frames that lie, and files that are missing or too many. Whatever was done, a broker
 //! that opens the directory serves nothing wrong and all that is whole, says what is missing, and leaves other
 //! partitions alone. A case is one damage to one directory; all of it follows from the seed and the number of
 //! the case, but for the ids that the library draws.

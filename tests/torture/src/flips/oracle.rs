@@ -57,7 +57,7 @@ pub(super) fn judge(harmed: &Harmed<'_>, seen: &Seen, how: How) -> Result<(), Fa
     for (number, log) in seen.logs.iter().enumerate() {
         check_right(&harmed.log(number).records, number, log)?;
     }
-    let victims = harmed.victims();
+    let victims = &harmed.victims;
     for number in 0..LOGS.len() {
         match victims.contains(&number) {
             true => Judge::new(harmed, seen, how, number).check_log()?,
@@ -276,12 +276,114 @@ pub(super) fn check_verified(harmed: &Harmed<'_>, wrong: &[bool], seen: &Seen) -
             return Err(Failure::new(Finding::WrongReport, what));
         }
     }
-    let victims = harmed.victims();
+    let victims = &harmed.victims;
     match (0..=COMMITS).find(|number| wrong[*number] && !victims.contains(number)) {
         None => Ok(()),
         Some(number) => {
             let what = format!("verify finds fault with {}, which is whole", name(number));
             Err(Failure::new(Finding::NeighbourLost, what))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::damage::Damage;
+    use super::super::image::{Image, images};
+    use super::*;
+
+    /// What a good broker shows of a directory in which record 3 of the first log is damaged.
+    fn good(image: &Image) -> Seen {
+        let mut seen = Seen::default();
+        for number in 0..LOGS.len() {
+            let served: Vec<(u64, Sent)> = (0..).zip(image.logs[number].records.clone()).collect();
+            seen.logs.push(SeenLog { end: served.len() as u64, served, told: Vec::new() });
+        }
+        seen.logs[0].served.remove(3);
+        seen.logs[0].told.push((3, Some(4)));
+        seen.committed = image.commits.iter().map(|history| history.last().copied()).collect();
+        seen
+    }
+
+    fn check(change: impl FnOnce(&mut Seen)) -> Result<(), Finding> {
+        let [_, image] = images(1).expect("two directories");
+        let frame = image.logs[0].record_frames().nth(3).expect("a record").clone();
+        let harmed = Damage::Flip(frame.path, frame.bytes.start * 8).apply(&image).expect("a change");
+        let mut seen = good(&image);
+        change(&mut seen);
+        let judged = judge(&harmed, &seen, How::Strict(Boot::Same));
+        judged.map_err(|failure| failure.finding)
+    }
+
+    #[test]
+    fn what_is_right_passes() {
+        assert_eq!(check(|_| {}), Ok(()));
+    }
+
+    #[test]
+    fn a_wrong_record_is_seen() {
+        assert_eq!(check(|seen| seen.logs[0].served[0].1.timestamp += 1), Err(Finding::WrongBytes));
+        assert_eq!(check(|seen| seen.logs[1].served[0].1.key = Some(Vec::new())), Err(Finding::WrongBytes));
+        assert_eq!(check(|seen| seen.logs[0].served.swap(0, 1)), Err(Finding::WrongBytes));
+        let stale = |seen: &mut Seen| seen.logs[0].served[5].1 = seen.logs[0].served[4].1.clone();
+        assert_eq!(check(stale), Err(Finding::WrongBytes));
+        let invented = |seen: &mut Seen| {
+            let last = seen.logs[0].served.last().expect("some").clone();
+            seen.logs[0].served.push((last.0 + 1, last.1));
+        };
+        assert_eq!(check(invented), Err(Finding::WrongBytes));
+        assert_eq!(check(|seen| seen.committed[0] = Some(3)), Err(Finding::WrongBytes));
+    }
+
+    #[test]
+    fn a_silent_loss_is_seen() {
+        assert_eq!(check(|seen| seen.logs[0].told.clear()), Err(Finding::Lost));
+        let torn = |seen: &mut Seen| {
+            seen.logs[0].told.clear();
+            seen.logs[0].served.truncate(3);
+            seen.logs[0].end = 3;
+            seen.torn.push((0, 3));
+        };
+        assert_eq!(check(torn), Err(Finding::Lost), "all of it had been synced");
+        let short = |seen: &mut Seen| {
+            drop(seen.logs[0].served.pop());
+            seen.logs[0].end -= 1;
+        };
+        assert_eq!(check(short), Err(Finding::Lost));
+    }
+
+    #[test]
+    fn a_good_record_that_is_not_served_is_seen() {
+        let more = |seen: &mut Seen| {
+            seen.logs[0].served.remove(3);
+            seen.logs[0].told[0].1 = Some(5);
+        };
+        assert_eq!(check(more), Err(Finding::Lost));
+        let before = |seen: &mut Seen| {
+            seen.logs[0].served.remove(0);
+            seen.logs[0].told.push((0, Some(1)));
+        };
+        assert_eq!(check(before), Err(Finding::Lost));
+    }
+
+    #[test]
+    fn a_lost_neighbour_is_seen() {
+        assert_eq!(check(|seen| drop(seen.logs[1].served.pop())), Err(Finding::NeighbourLost));
+        assert_eq!(check(|seen| seen.logs[2].told.push((0, Some(0)))), Err(Finding::NeighbourLost));
+        assert_eq!(check(|seen| seen.torn.push((2, 1))), Err(Finding::NeighbourLost));
+        assert_eq!(check(|seen| seen.committed[0] = Some(2)), Err(Finding::NeighbourLost));
+    }
+
+    #[test]
+    fn verify_has_to_find_what_is_missing_and_nothing_else() {
+        let [_, image] = images(1).expect("two directories");
+        let frame = image.logs[0].record_frames().nth(3).expect("a record").clone();
+        let harmed = Damage::Flip(frame.path, frame.bytes.start * 8).apply(&image).expect("a change");
+        let seen = good(&image);
+        let finding =
+            |wrong: [bool; 4]| check_verified(&harmed, &wrong, &seen).map_err(|failure| failure.finding);
+        assert_eq!(finding([true, false, false, false]), Ok(()));
+        assert_eq!(finding([false; 4]), Err(Finding::WrongReport));
+        assert_eq!(finding([true, true, false, false]), Err(Finding::NeighbourLost));
     }
 }
