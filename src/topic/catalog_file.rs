@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::checked_text::{Format, corrupt};
 use crate::config::{DEFAULT_SYNC_INTERVAL, Durability, TopicSettings};
 use crate::error::Result;
+use crate::ids::MAX_OFFSET;
 
 pub(super) const FILE_NAME: &str = "catalog";
 const FORMAT: Format = Format { title: "catalog", version: 1 };
@@ -139,7 +140,8 @@ fn decode_topics(text: &str) -> Option<Vec<TopicEntry>> {
             }
             ["partition", _, id] => topic.push(PartitionEntry::new(parse_id(id)?)),
             ["partition", _, id, "from", offset] => {
-                topic.push(PartitionEntry { id: parse_id(id)?, start_offset: offset.parse().ok()? });
+                let start_offset = offset.parse().ok().filter(|offset| *offset <= MAX_OFFSET)?;
+                topic.push(PartitionEntry { id: parse_id(id)?, start_offset });
             }
             ["adding", _, id] => topic.adding.push(parse_id(id)?),
             _ => return None,

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use super::checked_text::{Format, corrupt};
 use crate::error::Result;
+use crate::ids::MAX_OFFSET;
 use crate::log::SyncedTo;
 
 pub(super) const FILE_NAME: &str = "checkpoint";
@@ -57,7 +58,7 @@ fn decode_line(checkpoint: &mut Checkpoint, line: &str) -> Option<()> {
         ["partition", id, "end", end_offset, "segment", segment, "position", position] => {
             let id = u64::from_str_radix(id, 16).ok()?;
             let synced = SyncedTo {
-                end_offset: end_offset.parse().ok()?,
+                end_offset: end_offset.parse().ok().filter(|end_offset| *end_offset <= MAX_OFFSET)?,
                 segment: segment.parse().ok()?,
                 position: position.parse().ok()?,
             };
