@@ -39,7 +39,7 @@ pub(super) enum TopicState {
 
 /// A topic in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TopicEntry {
+pub(crate) struct TopicEntry {
     pub(super) name: String,
     pub(super) id: u64,
     pub(super) state: TopicState,
@@ -82,7 +82,7 @@ fn meaning_of<T: Copy>(words: &[(T, &str)], word: &str) -> Option<T> {
 }
 
 /// The file's text.
-pub(super) fn encode(topics: &[TopicEntry]) -> String {
+pub(crate) fn encode(topics: &[TopicEntry]) -> String {
     let mut lines = String::new();
     for topic in topics {
         encode_topic(&mut lines, topic);
@@ -113,7 +113,7 @@ fn encode_topic(text: &mut String, topic: &TopicEntry) {
 }
 
 /// Reads the text of the file at `path`.
-pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<TopicEntry>> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<TopicEntry>> {
     let lines = FORMAT.decode(path, bytes)?;
     decode_topics(&lines)
         .ok_or_else(|| corrupt(path, 0, "it lists a setting that this version does not know"))

@@ -22,7 +22,7 @@ const FORMAT: Format = Format { title: "checkpoint", version: 1 };
 
 /// What a checkpoint says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// In which run of the machine the files were last written to; `None` if that is not known.
     pub(super) boot: Option<String>,
     /// By partition id.
@@ -30,7 +30,7 @@ pub(super) struct Checkpoint {
 }
 
 /// The file's text.
-pub(super) fn encode(checkpoint: &Checkpoint) -> String {
+pub(crate) fn encode(checkpoint: &Checkpoint) -> String {
     let mut lines = String::new();
     if let Some(boot) = &checkpoint.boot {
         lines += &format!("boot {boot}\n");
@@ -42,7 +42,7 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> String {
 }
 
 /// Reads the text of the file at `path`.
-pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
     let lines = FORMAT.decode(path, bytes)?;
     let mut checkpoint = Checkpoint::default();
     for line in lines.lines() {
