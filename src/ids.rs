@@ -15,6 +15,10 @@ pub(crate) const COMMITTED_OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Names that users cannot take: Kafka's internal topics.
 const RESERVED: [&str; 3] = [COMMITTED_OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
+/// The highest offset that is believed of what lies on disk: no log gets so far, and what is counted on from
+/// there cannot overflow.
+pub(crate) const MAX_OFFSET: u64 = i64::MAX as u64;
+
 /// A partition of a topic, by name and number. Shown as `payments-0`.
 ///
 /// ```

@@ -48,6 +48,9 @@ mod clock;
 mod config;
 mod consumer;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod ids;
 mod log;

@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 11] = [
     &["topic", "group"],
     &["producer", "consumer"],
     &["broker"],
-    &["lib"],
+    &["lib", "fuzzing"],
 ];
 
 /// What only one file or folder may name, and what everybody else does instead.

@@ -70,7 +70,7 @@ pub(crate) fn check_metadata(metadata: &str) -> Result<()> {
 }
 
 /// Topic id and partition.
-type Place = (u64, u32);
+pub(crate) type Place = (u64, u32);
 
 /// The committed offsets of all groups.
 #[derive(Debug)]
@@ -297,9 +297,8 @@ impl CommittedOffsets {
         entries: impl Iterator<Item = (&'a str, Place, Option<CommittedOffset>)>,
         then: impl FnOnce(&[NewRecord<'_>]) -> R,
     ) -> R {
-        let encoded: Vec<(Vec<u8>, Option<Vec<u8>>)> = entries
-            .map(|(group, place, committed)| (encode_key(group, place), committed.as_ref().map(encode_value)))
-            .collect();
+        let encoded: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+            entries.map(|(group, place, committed)| encode(group, place, committed.as_ref())).collect();
         let timestamp = self.clock.now().as_millis();
         let records = encoded.iter().map(|(key, value)| NewRecord {
             key: Some(key),
@@ -325,6 +324,15 @@ impl Commit {
     }
 }
 
+/// Key and value of the record that says so.
+pub(crate) fn encode(
+    group: &str,
+    place: Place,
+    committed: Option<&CommittedOffset>,
+) -> (Vec<u8>, Option<Vec<u8>>) {
+    (encode_key(group, place), committed.map(encode_value))
+}
+
 fn encode_key(group: &str, (topic_id, partition): Place) -> Vec<u8> {
     let mut key = Vec::with_capacity(GROUP_AT + group.len());
     key.push(VERSION);
@@ -348,15 +356,16 @@ fn decode_value(value: &[u8]) -> Option<CommittedOffset> {
 
 /// Why a record is no committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BadRecord {
+pub(crate) enum BadRecord {
     Damaged,
     /// Written by a later version.
     Unsupported(u8),
 }
 
-type Decoded = (String, Place, Option<CommittedOffset>);
+pub(crate) type Decoded = (String, Place, Option<CommittedOffset>);
 
-fn decode(frame: Frame<'_>) -> Result<Decoded, BadRecord> {
+/// What a record says.
+pub(crate) fn decode(frame: Frame<'_>) -> Result<Decoded, BadRecord> {
     let key = frame.key().unwrap_or_default();
     match key.first() {
         Some(&VERSION) => decode_parts(&key[1..], frame.value()).ok_or(BadRecord::Damaged),

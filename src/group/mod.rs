@@ -5,4 +5,6 @@ mod coordinator;
 
 pub use committed_offsets::CommittedOffset;
 pub(crate) use committed_offsets::{Commit, CommittedOffsets, StagedCommit, check_metadata};
+#[cfg(fuzzing)]
+pub(crate) use committed_offsets::{decode as decode_commit, encode as encode_commit};
 pub(crate) use coordinator::{Coordinator, Membership, check_group_name};

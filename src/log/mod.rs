@@ -43,4 +43,6 @@ pub(crate) use partition_log::PartitionLog;
 pub(crate) use reader::{Cursor, Portion, Run};
 pub use recovery::{Damage, DamageAction, TornTail};
 pub(crate) use recovery::{Mending, Request, SyncedTo, Verified};
+#[cfg(fuzzing)]
+pub(crate) use segment_header::{SegmentHeader, base_offset_of, segment_file_name};
 pub(crate) use syncer::Syncer;

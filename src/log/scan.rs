@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::offset_index::{FrameStart, OffsetIndex};
 use crate::error::{Error, Result};
+use crate::ids::MAX_OFFSET;
 use crate::record::frame::{ALIGNMENT, BadFrame, CrcSeed, Frame, HEADER_BYTES};
 use crate::storage::{StorageFile, read_exact_at};
 
@@ -177,6 +178,7 @@ pub(super) fn salvage(source: &Source<'_>, from: FrameStart) -> Result<Salvage> 
     let mut window = Window::new(source);
     let mut found = Salvage::default();
     let mut position = from.position;
+    let offsets = from.offset..source.end_offset.min(MAX_OFFSET);
     while position < source.len {
         let Ok(frame) = window.frame(position)? else {
             position += ALIGNMENT as u64;
@@ -184,7 +186,7 @@ pub(super) fn salvage(source: &Source<'_>, from: FrameStart) -> Result<Salvage> 
         };
         found.synced = found.synced.max(frame.synced().unwrap_or(0));
         let next = position + frame.len() as u64;
-        if (from.offset..source.end_offset).contains(&frame.offset()) {
+        if offsets.contains(&frame.offset()) {
             found.add(FrameStart { offset: frame.offset(), position }, next, frame.is_record());
         } else if let Some(run) = found.runs.last_mut().filter(|run| run.end.position == position)
             && !frame.is_record()

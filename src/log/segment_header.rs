@@ -21,6 +21,7 @@
 //! | 60 | crc | u32 | CRC-32 of bytes 0 to 59 |
 
 use crate::error::Result;
+use crate::ids::MAX_OFFSET;
 use crate::record::frame::ALIGNMENT;
 
 /// What a header takes, and where the first frame of an ordinary segment begins.
@@ -91,14 +92,15 @@ impl SegmentHeader {
         let first_position = u64::from(u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]));
         let is_plausible =
             first_position >= SEGMENT_HEADER_BYTES && first_position.is_multiple_of(ALIGNMENT as u64);
-        if !has_crc(bytes) || !is_plausible {
+        let [base_offset, recovery_point] = [24, 32].map(|at| u64::from_le_bytes(field(at)));
+        if !has_crc(bytes) || !is_plausible || base_offset.max(recovery_point) > MAX_OFFSET {
             return Err(BadHeader::Damaged);
         }
         Ok(Self {
             partition_id: u64::from_le_bytes(field(16)),
-            base_offset: u64::from_le_bytes(field(24)),
+            base_offset,
             first_position,
-            recovery_point: u64::from_le_bytes(field(32)),
+            recovery_point,
             created: i64::from_le_bytes(field(40)),
             previous: Some(u64::from_le_bytes(field(48))).filter(|&previous| previous != NO_PREVIOUS),
         })
@@ -119,8 +121,9 @@ pub(crate) fn segment_file_name(base_offset: u64) -> String {
 
 /// The base offset in the name of a segment file; `None` for any other file.
 pub(crate) fn base_offset_of(file_name: &str) -> Option<u64> {
-    let digits = file_name.strip_suffix(EXTENSION)?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+    let digits = file_name.strip_suffix(EXTENSION).filter(|digits| digits.len() == 20)?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|base_offset| is_number && *base_offset <= MAX_OFFSET)
 }
 
 #[cfg(test)]
@@ -161,7 +164,14 @@ mod tests {
     fn file_names_carry_the_base_offset_in_twenty_digits() {
         assert_eq!(segment_file_name(1_000), "00000000000000001000.log");
         assert_eq!(base_offset_of("00000000000000001000.log"), Some(1_000));
-        for other in ["1000.log", "00000000000000001000.index", "0000000000000000100x.log", "catalog"] {
+        for other in [
+            "1000.log",
+            "00000000000000001000.index",
+            "0000000000000000100x.log",
+            "+0000000000000001000.log",
+            "09223372036854775808.log",
+            "catalog",
+        ] {
             assert_eq!(base_offset_of(other), None, "{other}");
         }
     }

@@ -26,6 +26,7 @@
 use std::fmt;
 
 use super::headers::{self, Header, Headers};
+use crate::ids::MAX_OFFSET;
 use crate::seeded_bugs::{Bug, is_planted};
 
 pub(crate) const HEADER_BYTES: usize = 40;
@@ -245,7 +246,8 @@ impl<'a> Frame<'a> {
         if self.bytes[KIND] != KIND_SYNC_MARK {
             return None;
         }
-        self.value()?.try_into().ok().map(u64::from_le_bytes)
+        let synced = self.value()?.try_into().ok().map(u64::from_le_bytes);
+        synced.filter(|synced| *synced <= MAX_OFFSET)
     }
 
     #[inline]

@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::checked_text::{Format, corrupt};
 use crate::config::{DEFAULT_SYNC_INTERVAL, Durability, TopicSettings};
 use crate::error::Result;
+use crate::ids::MAX_OFFSET;
 
 pub(super) const FILE_NAME: &str = "catalog";
 const FORMAT: Format = Format { title: "catalog", version: 1 };
@@ -38,7 +39,7 @@ pub(super) enum TopicState {
 
 /// A topic in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TopicEntry {
+pub(crate) struct TopicEntry {
     pub(super) name: String,
     pub(super) id: u64,
     pub(super) state: TopicState,
@@ -81,7 +82,7 @@ fn meaning_of<T: Copy>(words: &[(T, &str)], word: &str) -> Option<T> {
 }
 
 /// The file's text.
-pub(super) fn encode(topics: &[TopicEntry]) -> String {
+pub(crate) fn encode(topics: &[TopicEntry]) -> String {
     let mut lines = String::new();
     for topic in topics {
         encode_topic(&mut lines, topic);
@@ -112,7 +113,7 @@ fn encode_topic(text: &mut String, topic: &TopicEntry) {
 }
 
 /// Reads the text of the file at `path`.
-pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<TopicEntry>> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<TopicEntry>> {
     let lines = FORMAT.decode(path, bytes)?;
     decode_topics(&lines)
         .ok_or_else(|| corrupt(path, 0, "it lists a setting that this version does not know"))
@@ -139,7 +140,8 @@ fn decode_topics(text: &str) -> Option<Vec<TopicEntry>> {
             }
             ["partition", _, id] => topic.push(PartitionEntry::new(parse_id(id)?)),
             ["partition", _, id, "from", offset] => {
-                topic.push(PartitionEntry { id: parse_id(id)?, start_offset: offset.parse().ok()? });
+                let start_offset = offset.parse().ok().filter(|offset| *offset <= MAX_OFFSET)?;
+                topic.push(PartitionEntry { id: parse_id(id)?, start_offset });
             }
             ["adding", _, id] => topic.adding.push(parse_id(id)?),
             _ => return None,

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use super::checked_text::{Format, corrupt};
 use crate::error::Result;
+use crate::ids::MAX_OFFSET;
 use crate::log::SyncedTo;
 
 pub(super) const FILE_NAME: &str = "checkpoint";
@@ -21,7 +22,7 @@ const FORMAT: Format = Format { title: "checkpoint", version: 1 };
 
 /// What a checkpoint says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// In which run of the machine the files were last written to; `None` if that is not known.
     pub(super) boot: Option<String>,
     /// By partition id.
@@ -29,7 +30,7 @@ pub(super) struct Checkpoint {
 }
 
 /// The file's text.
-pub(super) fn encode(checkpoint: &Checkpoint) -> String {
+pub(crate) fn encode(checkpoint: &Checkpoint) -> String {
     let mut lines = String::new();
     if let Some(boot) = &checkpoint.boot {
         lines += &format!("boot {boot}\n");
@@ -41,7 +42,7 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> String {
 }
 
 /// Reads the text of the file at `path`.
-pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
     let lines = FORMAT.decode(path, bytes)?;
     let mut checkpoint = Checkpoint::default();
     for line in lines.lines() {
@@ -57,7 +58,7 @@ fn decode_line(checkpoint: &mut Checkpoint, line: &str) -> Option<()> {
         ["partition", id, "end", end_offset, "segment", segment, "position", position] => {
             let id = u64::from_str_radix(id, 16).ok()?;
             let synced = SyncedTo {
-                end_offset: end_offset.parse().ok()?,
+                end_offset: end_offset.parse().ok().filter(|end_offset| *end_offset <= MAX_OFFSET)?,
                 segment: segment.parse().ok()?,
                 position: position.parse().ok()?,
             };

@@ -5,6 +5,11 @@ mod catalog_file;
 mod checked_text;
 mod checkpoint;
 
+#[cfg(fuzzing)]
+pub(crate) use catalog_file::{decode as decode_catalog, encode as encode_catalog};
+#[cfg(fuzzing)]
+pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkpoint};
+
 use crate::config::TopicSettings;
 use crate::error::{Error, Result};
 use crate::log::PartitionLog;

@@ -220,7 +220,7 @@ impl<'a> Examiner<'a> {
                 let start = FrameStart { offset: previous, position: 0 };
                 let detail = "the segment is missing".to_owned();
                 let path = self.dir.join(segment_file_name(previous));
-                if missing.is_empty() {
+                if missing.is_empty() && previous >= self.request.start_offset {
                     cut = Some((number + 1, FrameStart { offset: previous, position: 0 }));
                 }
                 missing.push(self.damage(path, start, Some(file.base_offset), detail));

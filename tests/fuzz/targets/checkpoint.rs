@@ -1,0 +1,4 @@
+//! The text of a checkpoint.
+#![cfg_attr(fuzzing, no_main)]
+
+ottla_fuzz::target!(checkpoint);
