@@ -19,6 +19,7 @@ mod directory;
 mod disk_log;
 mod faults;
 mod following;
+mod golden;
 mod groups;
 mod growing;
 mod kafka_clients;
