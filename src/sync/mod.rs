@@ -12,10 +12,14 @@ pub(crate) mod signal;
 mod loom;
 #[cfg(not(any(loom, shuttle)))]
 mod native;
+#[cfg(any(loom, shuttle, ottla_tsan))]
+mod once_lock;
 #[cfg(shuttle)]
 mod shuttle;
 #[cfg(any(loom, shuttle))]
 mod stand_in;
+#[cfg(ottla_tsan)]
+mod tracked_arc;
 
 #[cfg(loom)]
 use loom as checker;
@@ -26,8 +30,12 @@ use shuttle as checker;
 pub(crate) use checker::*;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use native::*;
+#[cfg(any(loom, shuttle, ottla_tsan))]
+pub(crate) use once_lock::OnceLock;
 #[cfg(any(loom, shuttle))]
 pub(crate) use stand_in::*;
+#[cfg(ottla_tsan)]
+pub(crate) use tracked_arc::TrackedArc;
 
 pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use std::sync::{Arc, Weak};

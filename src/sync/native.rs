@@ -7,6 +7,7 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicI64 as UnmodelledI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
 };
 /// For memory that is used again when nobody holds it: a model checker sees who holds it when.
+#[cfg(not(ottla_tsan))]
 pub(crate) use std::sync::{Arc as TrackedArc, OnceLock};
 pub(crate) use std::thread;
 pub(crate) use std::time::Instant;

@@ -1,14 +1,13 @@
-//! Locks, cells that are set once and events, for both model checkers: made of the checker's own mutex, lock
-//! and condition, so that it sees every step, with the interfaces of parking_lot, the standard library and
-//! event-listener.
+//! Locks and events for both model checkers: made of the checker's own mutex, lock and condition, so that it
+//! sees every step, with the interfaces of parking_lot and event-listener.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
-use super::checker::{self, AtomicBool, Instant, MutexGuard, primitive};
-use super::{Arc, Ordering};
+use super::Arc;
+use super::checker::{self, Instant, MutexGuard, primitive};
 
 /// The checker's, with the methods of parking_lot's.
 #[derive(Debug, Default)]
@@ -47,38 +46,6 @@ impl<T> RwLock<T> {
 
     pub(crate) fn write(&self) -> primitive::RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The standard library's, with a flag that the checker sees: who finds the value also sees what was done
-/// before it was set.
-#[derive(Debug)]
-pub(crate) struct OnceLock<T> {
-    value: std::sync::OnceLock<T>,
-    is_set: AtomicBool,
-    setting: Mutex<()>,
-}
-
-impl<T> OnceLock<T> {
-    pub(crate) fn new() -> Self {
-        Self { value: std::sync::OnceLock::new(), is_set: AtomicBool::new(false), setting: Mutex::new(()) }
-    }
-
-    pub(crate) fn get(&self) -> Option<&T> {
-        if self.is_set.load(Ordering::Acquire) { self.value.get() } else { None }
-    }
-
-    pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
-        let _setting = self.setting.lock();
-        let value = self.value.get_or_init(init);
-        self.is_set.store(true, Ordering::Release);
-        value
-    }
-}
-
-impl<T> Default for OnceLock<T> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -5,6 +5,7 @@ use super::history::{FOREVER, NOW, Seen, Sender, reader};
 use super::storage::Files;
 use super::{Broker, check, join, small, spawn};
 use crate::config::{Durability, TopicConfig};
+use crate::consumer::OutOfRange;
 use crate::error::Error;
 
 /// A sleeping reader of a topic that gets another partition, and a sender who was there before.
@@ -94,15 +95,27 @@ fn records_are_deleted(files: &Files, durability: Durability) {
     broker.create_topic("t", small(1).durability(durability)).expect("a free name");
     let mut sender = Sender::new(&broker, "t", 1);
     sender.send_batch(0, 2);
-    let mut following = reader(&broker, "t");
+    let mut following = broker.consumer::<(), u64>().topic("t").build().expect("it is there");
     let reading = spawn(move || {
-        let mut seen = Seen::with_gaps();
+        let mut seen = Seen::default();
         // The last record is never deleted.
         while !seen.numbers().any(|number| number & 0xffff == 6) {
-            seen.take(&following.poll(FOREVER).expect("readable"));
+            match following.poll(FOREVER) {
+                Ok(records) => seen.take(&records),
+                // A gap is never silent.
+                Err(Error::OffsetOutOfRange { earliest, .. }) => {
+                    following.seek("t", 0, earliest).expect("assigned");
+                    seen.go_on_at(0, earliest);
+                }
+                Err(error) => panic!("{error}"),
+            }
         }
         seen
     });
+    // In the middle of the first chunk.
+    let behind = broker.consumer::<(), u64>().topic("t").on_out_of_range(OutOfRange::Earliest);
+    let mut behind = behind.max_records(1).build().expect("it is there");
+    assert_eq!(behind.poll(NOW).expect("readable").len(), 1);
     let sending = spawn(move || {
         (0..4).for_each(|_| assert!(sender.send(0)));
         sender.sent
@@ -115,6 +128,8 @@ fn records_are_deleted(files: &Files, durability: Durability) {
             Err(error) => panic!("{error}"),
         }
     }
+    let next = behind.poll(NOW).expect("readable").iter().next().map(|record| record.offset());
+    assert!(next.is_none_or(|offset| offset >= start), "{next:?} was deleted");
     let sent = join(sending);
     join(reading).assert_is_from(&[&sent], u64::MAX);
     let found = Seen::all_of(&broker, "t");

@@ -132,6 +132,8 @@ fn again(error: &Error) -> Error {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     partitions: BTreeMap<u32, Vec<(u64, u64)>>,
+    /// Where a partition goes on whose records in between were said to be gone.
+    goes_on: BTreeMap<u32, u64>,
     /// Records may be deleted before they are seen.
     gaps: bool,
 }
@@ -146,11 +148,17 @@ impl Seen {
     pub(super) fn take(&mut self, records: &Records<(), u64>) {
         for record in records {
             let seen = self.partitions.entry(record.partition()).or_default();
-            let expected = seen.last().map_or(0, |(offset, _)| offset + 1);
+            let told = self.goes_on.remove(&record.partition());
+            let expected = told.unwrap_or_else(|| seen.last().map_or(0, |(offset, _)| offset + 1));
             let is_next = record.offset() == expected || self.gaps && record.offset() > expected;
             assert!(is_next, "offset {} of {}, not {expected}", record.offset(), record.partition());
             seen.push((record.offset(), record.value().expect("a number")));
         }
+    }
+
+    /// The records of a partition before this offset are gone.
+    pub(super) fn go_on_at(&mut self, partition: u32, offset: u64) {
+        self.goes_on.insert(partition, offset);
     }
 
     /// Polls until so many records were seen.

@@ -10,17 +10,23 @@ use crate::broker::BrokerBuilder;
 use crate::clock::{ManualClock, Timestamp};
 use crate::error::Error;
 use crate::storage::{LockOutcome, MemoryStorage, OpenMode, Storage, StorageFile};
-use crate::sync::{Arc, AtomicBool, FOREVER, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, FOREVER, Mutex, Ordering};
 
 /// What a broker is opened on, and what is known of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Files {
     files: MemoryStorage,
     state: Arc<State>,
+    /// Which broker uses it, by number.
+    user: u64,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    users: AtomicU64,
+    /// This user and those before it have come to an end, and changed so much after that.
+    ended: AtomicU64,
+    changes_after_the_end: AtomicU64,
     /// What a power loss leaves: of each file what was written before its last sync. A file that is renamed
     /// takes it along.
     synced: Mutex<BTreeMap<PathBuf, Arc<Mutex<Synced>>>>,
@@ -46,7 +52,8 @@ impl Files {
     /// those who should be woken by others.
     pub(super) fn builder(&self) -> BrokerBuilder {
         let clock = ManualClock::new(Timestamp::from_millis(0));
-        Broker::builder().data_dir("/data").storage(self.clone()).clock(clock).sync_interval(FOREVER)
+        let storage = Self { user: 1 + self.state.users.fetch_add(1, Ordering::SeqCst), ..self.clone() };
+        Broker::builder().data_dir("/data").storage(storage).clock(clock).sync_interval(FOREVER)
     }
 
     /// Opens a broker as soon as the directory is free: a flusher may be busy for handles that were dropped.
@@ -73,6 +80,16 @@ impl Files {
     pub(super) fn heal(&self) {
         self.state.next_sync_fails.store(false, Ordering::SeqCst);
         self.state.next_write_fails.store(false, Ordering::SeqCst);
+    }
+
+    /// The broker that was opened last, and those before it, have come to an end.
+    pub(super) fn seal(&self) {
+        self.state.ended.store(self.state.users.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// How often one that had come to an end has changed a file.
+    pub(super) fn changes_after_the_end(&self) -> u64 {
+        self.state.changes_after_the_end.load(Ordering::SeqCst)
     }
 
     /// Whether a record with this number would be there after a power loss.
@@ -106,7 +123,13 @@ impl Storage for Files {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
         let file = self.files.open(path, mode)?;
         let synced = Arc::clone(self.state.synced.lock().entry(path.to_path_buf()).or_default());
-        Ok(Box::new(File { file, path: path.to_path_buf(), synced, state: Arc::clone(&self.state) }))
+        Ok(Box::new(File {
+            file,
+            path: path.to_path_buf(),
+            synced,
+            user: self.user,
+            state: Arc::clone(&self.state),
+        }))
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -118,6 +141,7 @@ impl Storage for Files {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.state.note_change(self.user);
         self.files.rename(from, to)?;
         let mut synced = self.state.synced.lock();
         if let Some(file) = synced.remove(from) {
@@ -154,11 +178,21 @@ struct File {
     file: Box<dyn StorageFile>,
     path: PathBuf,
     synced: Arc<Mutex<Synced>>,
+    user: u64,
     state: Arc<State>,
+}
+
+impl State {
+    fn note_change(&self, user: u64) {
+        if user <= self.ended.load(Ordering::SeqCst) {
+            self.changes_after_the_end.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 impl StorageFile for File {
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
+        self.state.note_change(self.user);
         if is_of_topic(&self.path) && self.state.next_write_fails.swap(false, Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }

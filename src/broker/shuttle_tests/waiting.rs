@@ -16,6 +16,15 @@ use crate::ids::TopicPartition;
 
 const SOON: Duration = Duration::from_millis(20);
 
+/// Sends six records, of which only the last do not have to be read from files.
+fn send_to_files(sender: &mut Sender) {
+    for _ in 0..3 {
+        sender.send_batch(0, 2);
+        // What is not synced stays in memory.
+        sender.producer().flush().expect("no fault");
+    }
+}
+
 #[test]
 fn a_task_reads_from_files_and_then_what_comes_and_commits_it() {
     check(|| {
@@ -23,8 +32,7 @@ fn a_task_reads_from_files_and_then_what_comes_and_commits_it() {
         let broker = files.open();
         broker.create_topic("t", small(1)).expect("a free name");
         let mut sender = Sender::new(&broker, "t", 1);
-        // More than stays in memory.
-        (0..3).for_each(|_| sender.send_batch(0, 2));
+        send_to_files(&mut sender);
         let mut reader = broker.consumer::<(), u64>().topic("t").group("g").build().expect("it is there");
         let task = spawn(move || {
             let mut seen = Seen::default();
@@ -76,11 +84,11 @@ fn a_poll_of_a_task_that_is_dropped_takes_nothing_and_keeps_nobody_awake() {
         let broker = Files::default().open();
         broker.create_topic("t", small(1)).expect("a free name");
         let mut sender = Sender::new(&broker, "t", 1);
-        (0..2).for_each(|_| sender.send_batch(0, 2));
+        send_to_files(&mut sender);
         let mut reader = reader(&broker, "t");
         let task = spawn(move || {
             let mut seen = Seen::default();
-            while seen.len() < 6 {
+            while seen.len() < 8 {
                 // Once, by hand: it may have asked for a read, or sleep.
                 let mut polled = Box::pin(reader.next_records());
                 match polled.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -155,7 +163,7 @@ fn a_close_ends_a_task_that_reads() {
         let broker = Files::default().open();
         broker.create_topic("t", small(1)).expect("a free name");
         let mut sender = Sender::new(&broker, "t", 1);
-        (0..2).for_each(|_| sender.send_batch(0, 2));
+        send_to_files(&mut sender);
         let mut following = reader(&broker, "t");
         let task = spawn(move || {
             let mut seen = Seen::default();

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use ottla::OwnedRecord;
 
 use crate::counts::{Counts, add};
@@ -14,11 +14,11 @@ use crate::payload;
 const MOST_KEPT: usize = 2_000;
 
 /// Takes records to keep.
-pub(crate) type Keep = SyncSender<OwnedRecord>;
+pub(crate) type Keep = Sender<OwnedRecord>;
 
 /// Starts the thread. It ends when nobody can send it more.
 pub(crate) fn start(counts: &Arc<Counts>) -> (Keep, JoinHandle<()>) {
-    let (keep, records) = sync_channel(64);
+    let (keep, records) = bounded(64);
     let counts = Arc::clone(counts);
     (keep, thread::spawn(move || run(&records, &counts)))
 }

@@ -114,9 +114,10 @@ impl Round<'_> {
                     add(&self.counts.reopened, 1);
                 }
             }
-            broker.delete_topic(topic).expect("no fault");
         }
-        broker.delete_topic("memory").expect("no fault");
+        for topic in broker.list_topics() {
+            broker.delete_topic(&topic).expect("no fault");
+        }
         broker.close().expect("no fault");
     }
 }
