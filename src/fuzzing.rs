@@ -1,5 +1,5 @@
-//! What reads bytes from disk, as `tests/fuzz` reaches it: only in builds with `--cfg fuzzing`, and part of no
-//! promise. Thin: whatever decides something stands where it is used.
+//! What reads bytes from disk, as `tests/fuzz` reaches it: only in builds with `--cfg fuzzing`, and part of
+//! no promise. Thin: whatever decides something stands where it is used.
 
 use std::path::Path;
 

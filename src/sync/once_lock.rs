@@ -1,5 +1,5 @@
-//! A cell that is set once, for whoever does not see what the standard library's does inside: it has a flag of
-//! ours, so that who finds the value also sees what was done before it was set.
+//! A cell that is set once, for whoever does not see what the standard library's does inside: it has a flag
+//! of ours, so that who finds the value also sees what was done before it was set.
 
 use super::{AtomicBool, Mutex, Ordering};
 

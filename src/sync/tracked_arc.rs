@@ -1,7 +1,7 @@
 //! An `Arc` whose counting ThreadSanitizer understands. The standard library's passes a fence before the last
 //! holder frees or takes back what it held; the sanitizer knows no fences, and would call every use of memory
-//! that was shared before a race. Here the same order is written down with an atomic: those who let go release
-//! it, the last one acquires it.
+//! that was shared before a race. Here the same order is written down with an atomic: those who let go
+//! release it, the last one acquires it.
 
 use std::ops::Deref;
 
@@ -10,8 +10,8 @@ use super::{Arc, AtomicUsize, Ordering};
 /// As far as the crate uses `Arc` for memory that is used again.
 #[derive(Debug)]
 pub(crate) struct TrackedArc<T> {
-    /// `None` only while it is dropped or taken apart. A box, so that whoever takes it out of the `Arc` touches
-    /// nothing but its address before it has acquired the rest.
+    /// `None` only while it is dropped or taken apart. A box, so that whoever takes it out of the `Arc`
+    /// touches nothing but its address before it has acquired the rest.
     inner: Option<Arc<Box<Tracked<T>>>>,
 }
 

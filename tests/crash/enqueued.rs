@@ -151,7 +151,7 @@ impl Trial {
         let mut others = (0..).zip(&seen).filter(|(offset, _)| !self.acknowledged.contains_key(offset));
         let refused = others.find(|(_, value)| {
             let may_be_there = self.detached.contains(value) || self.unknown.contains(value);
-            !may_be_there && !(is_reopened && self.failed.contains(value))
+            !(may_be_there || is_reopened && self.failed.contains(value))
         });
         ensure(refused.is_none(), || format!("{:?} was refused and is there", refused.map(|(at, _)| at)))?;
         let found = committed(broker, GROUP).into_values().next();

@@ -69,6 +69,7 @@ fn it_serves_what_is_whole_and_nothing_is_changed() {
     assert_eq!(check_unchanged(&plain, &files), Ok(()));
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an outcome is made for this call")]
 fn assert_read_only<T: std::fmt::Debug>(what: &str, outcome: Result<T, Error>) {
     assert!(matches!(outcome, Err(Error::ReadOnly { .. })), "{what}: {outcome:?}");
 }

@@ -116,10 +116,10 @@ impl Kitchen {
         let (step, variant) = (byte & 15, byte >> 4);
         match step {
             step::SEGMENT => self.next_segment(input, variant),
-            step::SMALL => self.put_record(small_record(self.next_offset, variant)),
+            step::SMALL => self.put_record(&small_record(self.next_offset, variant)),
             step::RECORD => {
                 let record = record(input, self.next_offset);
-                self.put_record(record);
+                self.put_record(&record);
             }
             step::MARK => {
                 let value = usual(self.next_offset.wrapping_sub(input.number()));
@@ -193,8 +193,8 @@ impl Kitchen {
         self.bytes.extend(frame.encode(self.partition_id));
     }
 
-    fn put_record(&mut self, record: Frame) {
-        self.put(&record);
+    fn put_record(&mut self, record: &Frame) {
+        self.put(record);
         self.next_offset = self.next_offset.wrapping_add(1);
     }
 

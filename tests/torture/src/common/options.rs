@@ -8,7 +8,7 @@ torture MODE [--seed N] [options]
   kill --cycles N        kills a process that sends, and looks at what it had acknowledged (500)
   power --cases N        power losses on a simulated file system (20000)
   faults                 every storage operation fails once, in every way
-  flips                  every prefix and every flipped bit of a segment
+  flips --cases N        every prefix and flipped bit of real files, or N of them; blocks and files too
   full-disk --rounds N   a file system without room (20)
   sync-failure --cases N syncs that fail
   self-test              puts known bugs back; each must be found

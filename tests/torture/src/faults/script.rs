@@ -135,7 +135,7 @@ impl<'a> Script<'a> {
                 }
                 self.batch(&broker, &topic, partition)?;
             }
-            if round % 2 == 0
+            if round.is_multiple_of(2)
                 && let Ok(producer) = broker.producer::<Raw, Raw>(&topic)
                 && let Err(error) = producer.flush()
             {

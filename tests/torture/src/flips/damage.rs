@@ -1,4 +1,5 @@
-//! Everything that is done to a directory, and the list of it: each has a number, which follows from the seed.
+//! Everything that is done to a directory, and the list of it: each has a number, which follows from the
+//! seed.
 
 use std::path::{Path, PathBuf};
 
@@ -119,12 +120,14 @@ impl List {
     pub(super) fn new(images: [Image; 2], listed: [Vec<Damage>; 2]) -> Self {
         let mut list = Self { images, groups: Vec::new(), listed, total: 0 };
         for image in 0..2 {
+            list.add(Group::Listed { image }, list.listed[image].len());
+        }
+        for image in 0..2 {
             let lens: Vec<usize> = list.images[image].files.values().map(Vec::len).collect();
             for (file, len) in lens.into_iter().enumerate() {
                 list.add(Group::Prefixes { image, file }, len);
                 list.add(Group::Flips { image, file }, len * 8);
             }
-            list.add(Group::Listed { image }, list.listed[image].len());
         }
         list
     }

@@ -1,5 +1,5 @@
-//! A reader of whole, undamaged files, written from `docs/format.md` alone: where each frame lies. It also finds
-//! out whether the library writes what that page says.
+//! A reader of whole, undamaged files, written from `docs/format.md` alone: where each frame lies. It also
+//! finds out whether the library writes what that page says.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

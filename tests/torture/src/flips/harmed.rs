@@ -25,8 +25,8 @@ pub(super) struct Harmed<'a> {
     /// The logs in whose directories anything was changed.
     pub(super) victims: Vec<usize>,
     pub(super) claim: Claim,
-    /// Whether bytes were taken from the end of files, or files from the end of logs: nothing may be left to be
-    /// found of what was there.
+    /// Whether bytes were taken from the end of files, or files from the end of logs: nothing may be left to
+    /// be found of what was there.
     pub(super) shortens: bool,
 }
 

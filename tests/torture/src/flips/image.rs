@@ -1,5 +1,5 @@
-//! Directories that a real broker left, one after it was closed and one while it was open, of which every frame
-//! and every record is known.
+//! Directories that a real broker left, one after it was closed and one while it was open, of which every
+//! frame and every record is known.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

@@ -78,7 +78,7 @@ pub(super) fn read(broker: &Broker, number: usize) -> Result<SeenLog, Failure> {
         match consumer.poll(Duration::ZERO) {
             Ok(records) if records.is_empty() => return Ok(log),
             Ok(records) => {
-                log.served.extend(records.iter().map(|record| (record.offset(), Sent::of(&record))))
+                log.served.extend(records.iter().map(|record| (record.offset(), Sent::of(&record))));
             }
             Err(Error::RecordsDamaged { first_offset, next_offset, .. }) => {
                 log.told.push((first_offset, next_offset));

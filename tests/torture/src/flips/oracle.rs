@@ -1,6 +1,8 @@
 //! The judgement of one case: what a broker served and said, against what was sent and what was done to the
 //! files. It looks at data only, and can be shown wrong answers.
 
+use std::fmt::Display;
+
 use super::harmed::{Claim, Found, Harmed};
 use super::image::{COMMITS, LOGS, Sent, place};
 use super::storage::Boot;
@@ -163,7 +165,8 @@ impl<'a> Judge<'a> {
             // A batch that is damaged goes as a whole.
             How::Truncate => !self.damaged.is_empty(),
         };
-        if !is_reported && !(offset >= self.log.end && self.is_without_trace()) {
+        let is_gone = offset >= self.log.end && self.is_without_trace();
+        if !is_reported && !is_gone {
             return self.lost(format!("offset {offset} is missing, and nothing says so"));
         }
         let must_be_there = self.harmed.claim == Claim::Untouched && self.how != How::Truncate;
@@ -202,7 +205,7 @@ impl<'a> Judge<'a> {
         let is_good = |offset: &&u64| untouched[**offset as usize] && **offset >= *batch_end;
         match missing.iter().find(is_good) {
             Some(offset) if self.is_same_boot() => self.lost(format!(
-                "offset {offset} is untouched and was cut off, though no process that is killed leaves it there"
+                "offset {offset} is untouched and cut off, though no process that is killed leaves that"
             )),
             _ => Ok(()),
         }
@@ -213,7 +216,7 @@ impl<'a> Judge<'a> {
         self.how == How::Strict(Boot::Same) && !self.harmed.is_changed("checkpoint")
     }
 
-    fn lost(&self, what: String) -> Result<(), Failure> {
+    fn lost(&self, what: impl Display) -> Result<(), Failure> {
         let Self { log, damaged, torn, found, .. } = self;
         let said = format!("told {:?}, damaged {damaged:?}, torn {torn:?}, end {}", log.told, log.end);
         let bounds = format!("good up to {}, synced {}", found.first_bad, found.synced);
@@ -265,8 +268,8 @@ fn check_commits_reported(harmed: &Harmed<'_>, seen: &Seen, how: How, what: &str
 
 /// What `verify` finds, against what a broker then serves: for each log whether anything is wrong with it.
 pub(super) fn check_verified(harmed: &Harmed<'_>, wrong: &[bool], seen: &Seen) -> Result<(), Failure> {
-    for number in 0..LOGS.len() {
-        let is_whole = seen.logs[number].served.len() == harmed.log(number).records.len();
+    for (number, log) in seen.logs.iter().enumerate() {
+        let is_whole = log.served.len() == harmed.log(number).records.len();
         if is_whole || wrong[number] {
             continue;
         }

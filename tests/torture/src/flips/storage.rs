@@ -54,11 +54,10 @@ impl Machine {
         let mut found = Files::new();
         for name in self.files.list(dir)? {
             let path = dir.join(name);
-            if self.files.list(&path).is_ok() {
+            let Ok(file) = self.files.open(&path, OpenMode::ReadOnly) else {
                 found.append(&mut self.files(&path)?);
                 continue;
-            }
-            let file = self.files.open(&path, OpenMode::ReadOnly)?;
+            };
             let mut bytes = vec![0; file.len()? as usize];
             file.read_at(&mut bytes, 0)?;
             found.insert(path, bytes);

@@ -49,7 +49,7 @@ pub(crate) const PLANS: [Plan; 12] = [
         bug: "failed-sync-retried",
         mode: "sync-failure",
         options: &["--cases", "200"],
-        findings: &[Finding::FalseAck, Finding::SyncRetried],
+        findings: &[Finding::FalseAck, Finding::SyncRetried, Finding::Fenced],
         attempts: 1,
     },
     kill("ack-before-write", &[Finding::Lost, Finding::FalseAck]),

@@ -192,7 +192,12 @@ impl StorageFile for FailingFile {
     }
 
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
-        self.disk.check(SimCall::Write, &self.path)?;
+        let path = {
+            let known = self.disk.known();
+            let named = known.names.iter().find(|(_, number)| **number == self.number);
+            named.map_or_else(|| self.path.clone(), |(path, _)| path.clone())
+        };
+        self.disk.check(SimCall::Write, &path)?;
         self.file.write_at(buf, position)
     }
 
