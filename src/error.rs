@@ -251,9 +251,13 @@ pub enum Error {
     /// written. Nothing was changed. Other records are not affected: seek to `next_offset` to go on without
     /// those that are lost, or open the broker with another [`RecoveryPolicy`](crate::RecoveryPolicy).
     #[error(
-        "records of {partition} from offset {first_offset} {} are damaged: {} at byte {position}: {detail}",
-        next_offset.map_or_else(|| "on".to_owned(), |next| format!("to {}", next.saturating_sub(1))),
-        path.display()
+        "records of {partition} are damaged from offset {first_offset} on: {} at byte {position}: \
+        {detail}; {}",
+        path.display(),
+        next_offset.map_or_else(
+            || "no good record follows".to_owned(),
+            |next| format!("seek to offset {next} to go on without them")
+        )
     )]
     RecordsDamaged {
         /// The partition.
@@ -398,7 +402,8 @@ pub enum Error {
     /// with another [`RecoveryPolicy`](crate::RecoveryPolicy), or put back what was there.
     #[error(
         "{partition} takes no records, because {} is damaged at byte {position}, \
-        from offset {first_offset} on: {detail}; open the broker with another recovery_policy to go on",
+        from offset {first_offset} on: {detail}; \
+        to go on, open the broker with RecoveryPolicy::Skip or Truncate",
         path.display()
     )]
     PartitionFenced {

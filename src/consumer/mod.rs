@@ -133,7 +133,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::OffsetOutOfRange`], [`Error::Corrupt`], [`Error::Io`], [`Error::TopicDeleted`],
+    /// [`Error::OffsetOutOfRange`], [`Error::RecordsDamaged`], [`Error::Io`], [`Error::TopicDeleted`],
     /// [`Error::Closed`], [`Error::Woken`], [`Error::NoCommittedOffset`]; with auto-commit those of
     /// [`commit`](Self::commit). No record is skipped: positions stay where they were, and records of other
     /// partitions come with the next poll.
