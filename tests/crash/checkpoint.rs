@@ -208,3 +208,19 @@ fn wait_for_mark(storage: &Lossy) -> Checked {
     }
     Ok(())
 }
+
+/// What only the run of the machine tells from a torn tail is remembered when it was seen: it is not cut off later.
+#[test]
+fn a_partition_that_was_fenced_stays_fenced_when_the_machine_was_restarted() {
+    let image = Image::killed(&[&[100][..]; 6]);
+    let log = &image.segments()[0];
+    let damaged = image.with(log, |bytes| bytes[image.frames[2].bytes.start + 50] ^= 1);
+    let storage = storage_with(&damaged);
+    let first = open(&storage).expect("it opens").recovery_report().damaged.clone();
+    assert_eq!(first.iter().map(|damage| damage.first_offset).collect::<Vec<_>>(), [2]);
+    let later = in_other_boot(&files_below(&storage, Path::new(DIR)));
+    let broker = open(&storage_with(&later)).expect("it opens");
+    let report = broker.recovery_report();
+    let again: Vec<u64> = report.damaged.iter().map(|damage| damage.first_offset).collect();
+    assert_eq!((again, report.torn_tails.len()), (vec![2], 0));
+}

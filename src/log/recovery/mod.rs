@@ -28,6 +28,17 @@ pub(crate) struct SyncedTo {
     pub(crate) position: u64,
 }
 
+impl SyncedTo {
+    /// What is known, and that all records below `end_offset` were safe too, wherever they are.
+    pub(crate) fn up_to(known: Option<Self>, end_offset: u64) -> Self {
+        known.filter(|known| known.end_offset >= end_offset).unwrap_or(Self {
+            end_offset,
+            segment: u64::MAX,
+            position: 0,
+        })
+    }
+}
+
 /// What is to be examined, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {

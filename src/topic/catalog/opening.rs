@@ -7,9 +7,9 @@ use super::super::catalog_file::{TopicEntry, TopicState};
 use super::super::checkpoint::Checkpoint;
 use super::{Catalog, CatalogHome, identities, new_topic};
 use crate::config::{Durability, RecoveryPolicy, TopicDefaults};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{COMMITTED_OFFSETS_TOPIC, TopicPartition};
-use crate::log::{ExaminedLog, LogIdentity, LogPlace, Mending, PartitionLog, Request, Verified};
+use crate::log::{ExaminedLog, LogIdentity, LogPlace, Mending, PartitionLog, Request, SyncedTo, Verified};
 use crate::sync::{Arc, parallel};
 
 /// How a directory is to be opened.
@@ -140,6 +140,13 @@ impl Catalog {
             for log in topic.partitions() {
                 let id = log.identity().id;
                 let synced = log.synced_to().or_else(|| known.synced.get(&id).copied());
+                let synced = match log.fault() {
+                    // What is damaged is not to be taken for a torn tail when the machine was restarted.
+                    Some(Error::PartitionFenced { first_offset, .. }) => {
+                        Some(SyncedTo::up_to(synced, first_offset + 1))
+                    }
+                    _ => synced,
+                };
                 next.synced.extend(synced.map(|synced| (id, synced)));
             }
         }
