@@ -54,7 +54,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
 
 fn decode_line(checkpoint: &mut Checkpoint, line: &str) -> Option<()> {
     match line.split(' ').collect::<Vec<_>>()[..] {
-        ["boot", boot] => checkpoint.boot = Some(boot.to_owned()),
+        ["boot", boot] if !boot.contains(char::is_whitespace) => checkpoint.boot = Some(boot.to_owned()),
         ["partition", id, "end", end_offset, "segment", segment, "position", position] => {
             let id = u64::from_str_radix(id, 16).ok()?;
             let synced = SyncedTo {
