@@ -28,7 +28,10 @@
 //!   ([`CommitFuture`]); a [`Delivery`] is a future too.
 //! * **Keys and values**: [`Codec`] lists those in the box, and shows how to write one ([`Scratch`]).
 //! * **Say what survives what**: [`Durability`], for the broker ([`BrokerBuilder::durability`]) and each
-//!   topic ([`TopicConfig::durability`]); [`Producer::flush`]; [`Broker::close`]; [`RecoveryReport`].
+//!   topic ([`TopicConfig::durability`]); [`Producer::flush`]; [`Broker::close`].
+//! * **When something is damaged or fails**: [`Broker::recovery_report`] ([`RecoveryReport`], [`Damage`],
+//!   [`TornTail`]), [`RecoveryPolicy`], [`Broker::health`] ([`Health`]), [`Broker::verify`]
+//!   ([`VerifyReport`]), [`BrokerBuilder::read_only`].
 //! * **Manage topics**: [`TopicConfig`]; [`Broker::create_topic`], [`open_topic`](Broker::open_topic),
 //!   [`list_topics`](Broker::list_topics), [`describe_topic`](Broker::describe_topic) ([`TopicDescription`]),
 //!   [`alter_topic`](Broker::alter_topic), [`increase_partitions`](Broker::increase_partitions),
