@@ -20,26 +20,31 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(super) struct PartitionRun {
     topic: Arc<str>,
-    topic_id: u64,
-    partition: u32,
+    place: Place,
+    /// By which assignment it was polled.
+    epoch: Epoch,
     run: Run,
 }
 
 impl PartitionRun {
-    pub(super) fn new(topic: Arc<str>, topic_id: u64, partition: u32, run: Run) -> Self {
-        Self { topic, topic_id, partition, run }
+    pub(super) fn new(topic: Arc<str>, place: Place, epoch: Epoch, run: Run) -> Self {
+        Self { topic, place, epoch, run }
     }
 
     pub(super) fn topic(&self) -> &str {
         &self.topic
     }
 
-    pub(super) fn topic_id(&self) -> u64 {
-        self.topic_id
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     pub(super) fn partition(&self) -> u32 {
-        self.partition
+        self.place.1
     }
 
     pub(super) fn records(&self) -> usize {
@@ -61,7 +66,8 @@ impl PartitionRun {
 
     /// The commit that says that a group has processed everything before `offset`.
     pub(super) fn commit(&self, offset: u64, metadata: &str) -> Commit {
-        Commit { topic_id: self.topic_id, partition: self.partition, offset, metadata: metadata.to_owned() }
+        let (topic_id, partition) = self.place;
+        Commit { topic_id, partition, offset, metadata: metadata.to_owned(), epoch: self.epoch }
     }
 
     pub(super) fn end_offset(&self) -> u64 {
