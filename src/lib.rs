@@ -23,6 +23,9 @@
 //!   [`commit_with_metadata`](Consumer::commit_with_metadata), or
 //!   [`auto_commit`](ConsumerBuilder::auto_commit); [`CommittedOffset`] is what is read back.
 //!   [`Broker::reset_group`] puts a group elsewhere ([`ResetTo`]).
+//! * **Divide partitions among members**: [`RangeAssignor`], [`RoundRobinAssignor`] and [`StickyAssignor`], or
+//!   your own [`Assignor`]: it makes an [`Assignment`] of a [`GroupSubscription`], a list of
+//!   [`MemberSubscription`]s.
 //! * **In async code**, on any runtime: [`Producer::send_async`] ([`SendFuture`]), [`Consumer::next_records`]
 //!   ([`NextRecords`]), [`Consumer::stream`] ([`RecordsStream`]), [`Consumer::commit_async`]
 //!   ([`CommitFuture`]); a [`Delivery`] is a future too.
@@ -84,7 +87,10 @@ pub use consumer::{
     RecordsIter, RecordsStream, Start, WakeHandle,
 };
 pub use error::{CodecError, DecodeError, Error, RecordPart, Result};
-pub use group::CommittedOffset;
+pub use group::{
+    Assignment, Assignor, CommittedOffset, GroupSubscription, MemberSubscription, RangeAssignor,
+    RoundRobinAssignor, StickyAssignor,
+};
 pub use ids::{RecordMetadata, TopicPartition};
 pub use log::{Damage, DamageAction, TornTail};
 pub use producer::{
