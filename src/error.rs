@@ -214,7 +214,9 @@ pub enum Error {
     },
 
     /// The members of a group assign partitions in one way, and this one wants another.
-    #[error("group {group:?} assigns partitions by {existing:?}, not by {requested:?}: its members must agree")]
+    #[error(
+        "group {group:?} assigns partitions by {existing:?}, not by {requested:?}: its members must agree"
+    )]
     AssignorMismatch {
         /// The group.
         group: String,

@@ -22,7 +22,6 @@ use crate::group::{
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 use crate::sync::signal::Signal;
-use crate::topic::Topic;
 use crate::topic::catalog::Catalog;
 
 /// Kafka's `session.timeout.ms`.

@@ -128,8 +128,7 @@ impl<K, V> Consumer<K, V> {
         for assigned in self.subscription.iter() {
             *counts.entry(assigned.topic_id()).or_default() += 1;
         }
-        let beginning =
-            Beginning { committed: self.coordinator.committed(), group: None, start: self.start };
+        let beginning = Beginning { committed: self.coordinator.committed(), group: None, start: self.start };
         let mut added = Vec::new();
         for (topic, number) in following.missing(&counts) {
             match beginning.later(topic, number) {

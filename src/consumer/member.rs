@@ -235,7 +235,8 @@ impl<K, V> Consumer<K, V> {
         let is_going = |assigned: &Assigned| places.contains(&assigned.place());
         let (going, deleted): (Vec<&Assigned>, Vec<&Assigned>) =
             self.subscription.iter().filter(|assigned| is_going(assigned)).partition(|a| !a.is_deleted());
-        let names = |partitions: Vec<&Assigned>| partitions.into_iter().map(Assigned::topic_partition).collect();
+        let names =
+            |partitions: Vec<&Assigned>| partitions.into_iter().map(Assigned::topic_partition).collect();
         let (going, deleted): (Vec<_>, Vec<_>) = (names(going), names(deleted));
         let Some(member) = &mut self.member else { return Ok(()) };
         let told = member.tell(going, &mut self.subscription, &self.coordinator, |listener, rebalance| {
@@ -261,7 +262,7 @@ impl<K, V> Consumer<K, V> {
         let mut begun = Vec::new();
         let mut outcome = Ok(());
         for taken in membership.take() {
-            match following.topic(taken.place.0).map(|topic| beginning.as_member(topic, &taken)) {
+            match following.topic(taken.place.0).map(|topic| beginning.as_member(Arc::clone(topic), &taken)) {
                 Some(Ok(Begun { assigned, is_to_be_noted })) => {
                     if is_to_be_noted {
                         membership.note_begun(taken.place, assigned.position());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::error::{CodecError, DecodeError, RecordPart};
-use crate::group::Commit;
+use crate::group::{Commit, Epoch, Place};
 use crate::ids::TopicPartition;
 use crate::log::Run;
 use crate::record::codec::Codec;
@@ -236,7 +236,7 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
     /// The partition.
     #[must_use]
     pub fn partition(&self) -> u32 {
-        self.run.partition
+        self.run.partition()
     }
 
     /// The number of the record in its partition.
@@ -387,7 +387,7 @@ impl<K, V> fmt::Debug for Record<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("topic", &self.run.topic)
-            .field("partition", &self.run.partition)
+            .field("partition", &self.run.partition())
             .field("offset", &self.frame.offset())
             .finish_non_exhaustive()
     }

@@ -207,11 +207,7 @@ impl CommittedOffsets {
 
     /// Reads back what `log` holds. Damaged records are left out: the group begins again with an earlier
     /// commit.
-    pub(crate) fn open(
-        log: Arc<PartitionLog>,
-        clock: Arc<dyn Clock>,
-        retention: Duration,
-    ) -> Result<Self> {
+    pub(crate) fn open(log: Arc<PartitionLog>, clock: Arc<dyn Clock>, retention: Duration) -> Result<Self> {
         let mut groups = BTreeMap::new();
         let mut cursor = Cursor::new(log.start_offset());
         loop {
@@ -250,10 +246,9 @@ impl CommittedOffsets {
         self.change(group, changes.collect(), by)
     }
 
-    /// Removes what a group has committed for some partitions.
-    pub(crate) fn remove(&self, group: &str, places: &[Place]) -> Result<()> {
-        let changes = places.iter().map(|&place| (place, None)).collect();
-        self.change(group, changes, WrittenBy::Caller)?.wait()
+    /// Begins to remove what a group has committed for some partitions; the caller must wait for it.
+    pub(crate) fn stage_removal(&self, group: &str, places: &[Place]) -> Result<StagedCommit> {
+        self.change(group, places.iter().map(|&place| (place, None)).collect(), WrittenBy::Caller)
     }
 
     fn change(
@@ -345,8 +340,7 @@ impl CommittedOffsets {
                 places.map(|(&place, _)| GroupRecord::Commit { group: group.clone(), place, committed: None })
             });
             let records: Vec<GroupRecord> = records.collect();
-            let staged =
-                self.stage_records(&records, self.clock.now().as_millis(), WrittenBy::Caller)?;
+            let staged = self.stage_records(&records, self.clock.now().as_millis(), WrittenBy::Caller)?;
             for offsets in groups.values_mut() {
                 offsets.places.retain(|(topic, _), _| *topic != topic_id);
             }
@@ -478,9 +472,9 @@ mod tests {
     fn what_is_removed_is_gone_and_the_rest_stays() {
         let (_, committed) = in_memory();
         committed.commit("a", &[commit(0, 5), commit(1, 7)]).expect("in memory");
-        committed.remove("a", &[(9, 0)]).expect("in memory");
+        committed.stage_removal("a", &[(9, 0)]).expect("in memory");
         assert_eq!(committed.of_group("a"), [commit(1, 7)]);
-        committed.remove("a", &[(9, 1)]).expect("in memory");
+        committed.stage_removal("a", &[(9, 1)]).expect("in memory");
         assert!(committed.groups().is_empty());
     }
 

@@ -63,9 +63,10 @@ impl Link {
     #[inline]
     pub(crate) fn poll_begins(&self) -> Result<(), Evicted> {
         let Some(liveness) = &self.liveness else { return Ok(()) };
-        match liveness.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-            (state != EVICTED).then_some(POLLING)
-        }) {
+        match liveness
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| (state != EVICTED).then_some(POLLING))
+        {
             Ok(_) => Ok(()),
             Err(_) => Err(Evicted),
         }
@@ -82,7 +83,7 @@ impl Link {
         }
     }
 
-    pub(super) fn is_evicted(&self) -> bool {
+    pub(crate) fn is_evicted(&self) -> bool {
         let state = self.liveness.as_ref().map(|liveness| liveness.state.load(Ordering::Acquire));
         state == Some(EVICTED)
     }

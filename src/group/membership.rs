@@ -164,9 +164,8 @@ impl Group {
         if member.topics.topics == topics.topics {
             return false;
         }
-        let partitions = |group: &Self| -> u64 {
-            group.topics.values().map(|topic| u64::from(topic.partitions)).sum()
-        };
+        let partitions =
+            |group: &Self| -> u64 { group.topics.values().map(|topic| u64::from(topic.partitions)).sum() };
         let (before, ids) = (partitions(self), member.topics.topics.keys().copied().collect::<BTreeSet<_>>());
         let same_topics = topics.topics.keys().copied().collect::<BTreeSet<_>>() == ids;
         self.set_topics(id, &Arc::new(topics), is_built);
@@ -257,7 +256,8 @@ impl Group {
                 ids.insert(topic.name.to_string(), id);
             }
         }
-        let topics = ids.iter().filter_map(|(name, id)| Some((name.clone(), self.topics.get(id)?.partitions)));
+        let topics =
+            ids.iter().filter_map(|(name, id)| Some((name.clone(), self.topics.get(id)?.partitions)));
         let is_current: BTreeSet<u64> = ids.values().copied().collect();
         let members: Vec<MemberSubscription> =
             self.members.iter().map(|(&id, member)| self.subscription_of(id, member, &is_current)).collect();
@@ -307,7 +307,8 @@ impl Group {
     pub(super) fn concerned(&self) -> impl Iterator<Item = MemberId> {
         let concerned = self.members().filter(|(_, member)| {
             let is_free = |place: &&Place| !self.owners.contains_key(place);
-            member.owned.difference(&member.meant).next().is_some() || member.meant.iter().any(|p| is_free(&p))
+            member.owned.difference(&member.meant).next().is_some()
+                || member.meant.iter().any(|p| is_free(&p))
         });
         concerned.map(|(id, _)| id)
     }

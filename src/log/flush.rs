@@ -98,7 +98,8 @@ mod tests {
         let (flush, requests) = FlushQueue::new();
         let log = log(&TopicConfig::new().durability(Durability::PowerLoss), flush);
         drop(requests);
-        let pending = log.enqueue(&[RECORD], WrittenBy::Flusher).expect("it is taken").pending.expect("on disk");
+        let pending =
+            log.enqueue(&[RECORD], WrittenBy::Flusher).expect("it is taken").pending.expect("on disk");
         assert!(pending.outcome(0).expect("decided").is_ok(), "what was taken is written and synced");
         assert!(matches!(log.enqueue(&[RECORD], WrittenBy::Flusher), Err(Error::PartitionFailed { .. })));
         assert!(matches!(log.append(&[RECORD]), Err(Error::PartitionFailed { .. })));

@@ -183,7 +183,8 @@ impl StorageFile for WatchedFile {
 }
 
 fn enqueue(log: &PartitionLog, number: u64) -> Result<(u64, Pending), Error> {
-    let Enqueued { base_offset, pending } = log.enqueue(&[record(&number.to_le_bytes())], WrittenBy::Flusher)?;
+    let Enqueued { base_offset, pending } =
+        log.enqueue(&[record(&number.to_le_bytes())], WrittenBy::Flusher)?;
     Ok((base_offset, pending.expect("on disk it is open")))
 }
 
