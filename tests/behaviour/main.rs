@@ -21,6 +21,7 @@ mod evictions;
 mod faults;
 mod following;
 mod golden;
+mod group_offsets;
 mod groups;
 mod growing;
 mod kafka_clients;
