@@ -146,9 +146,9 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     }
 
     /// Reads as a member of this group, which remembers under its name how far it has come. The members of a
-    /// group divide the partitions of their topics among them: each partition is read by one member at a time,
-    /// so that each record is processed by one of them. A group needs no creation; its name has 1 to 249
-    /// bytes. Consumers of other groups, and those without one, read the same records for themselves.
+    /// group divide the partitions of their topics among them: each partition is read by one member at a
+    /// time, so that each record is processed by one of them. A group needs no creation; its name has 1 to
+    /// 249 bytes. Consumers of other groups, and those without one, read the same records for themselves.
     ///
     /// A consumer with partitions assigned by hand is no member: the group's name only says where its commits
     /// are kept, and while members read a partition, only they commit it.
@@ -367,16 +367,17 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         self
     }
 
-    /// How long the partitions of a static member wait for it when it is gone; after that they go to the other
-    /// members. Needs an [`instance_id`](Self::instance_id). Default: 45 s, as Kafka's `session.timeout.ms`.
+    /// How long the partitions of a static member wait for it when it is gone; after that they go to the
+    /// other members. Needs an [`instance_id`](Self::instance_id). Default: 45 s, as Kafka's
+    /// `session.timeout.ms`.
     pub fn instance_timeout(mut self, timeout: Duration) -> Self {
         self.instance_timeout = Some(timeout);
         self
     }
 
-    /// The consumer, at its first position in every partition that it reads. The member of a group begins with
-    /// those that are meant for it and read by nobody; others come with polls, when their owners have given
-    /// them up.
+    /// The consumer, at its first position in every partition that it reads. The member of a group begins
+    /// with those that are meant for it and read by nobody; others come with polls, when their owners have
+    /// given them up.
     ///
     /// # Errors
     /// [`Error::InvalidSubscription`] without topics and partitions, or with both; [`Error::TopicNotFound`],

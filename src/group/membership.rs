@@ -1,13 +1,13 @@
 //! The members of one group and their partitions: who reads what, and who is to. Pure: no lock, no time, no
 //! callback.
 //!
-//! A partition has at most one **owner**, who reads it, and one member for whom it is **meant**, by the latest
-//! assignment. Where these differ, the owner gives the partition up when it next polls, for then it has
-//! finished with what it was given; after that the other one takes it, when it polls. Nobody waits for
+//! A partition has at most one **owner**, who reads it, and one member for whom it is **meant**, by the
+//! latest assignment. Where these differ, the owner gives the partition up when it next polls, for then it
+//! has finished with what it was given; after that the other one takes it, when it polls. Nobody waits for
 //! anybody else, and what does not move is not interrupted.
 //!
-//! Who joins, leaves or subscribes otherwise makes the assignment **stale**. A new one is made outside, from a
-//! [`Snapshot`], because assignors are others' code; and it is installed if nothing has changed meanwhile.
+//! Who joins, leaves or subscribes otherwise makes the assignment **stale**. A new one is made outside, from
+//! a [`Snapshot`], because assignors are others' code; and it is installed if nothing has changed meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,8 +71,8 @@ pub(super) struct Member {
 struct GroupTopic {
     name: Arc<str>,
     partitions: u32,
-    /// How many of them were there when the first member that subscribes to it was built. In the others, which
-    /// came later, nothing may be missed.
+    /// How many of them were there when the first member that subscribes to it was built. In the others,
+    /// which came later, nothing may be missed.
     at_first: u32,
     catalog_version: u64,
 }
