@@ -23,8 +23,8 @@
 //!   [`commit_with_metadata`](Consumer::commit_with_metadata), or
 //!   [`auto_commit`](ConsumerBuilder::auto_commit); [`CommittedOffset`] is what is read back.
 //!   [`Broker::reset_group`] puts a group elsewhere ([`ResetTo`]).
-//! * **Divide partitions among members**: [`RangeAssignor`], [`RoundRobinAssignor`] and [`StickyAssignor`], or
-//!   your own [`Assignor`]: it makes an [`Assignment`] of a [`GroupSubscription`], a list of
+//! * **Divide partitions among members**: [`RangeAssignor`], [`RoundRobinAssignor`], [`StickyAssignor`] or
+//!   your own [`Assignor`] makes an [`Assignment`] of a [`GroupSubscription`], which is a list of
 //!   [`MemberSubscription`]s.
 //! * **In async code**, on any runtime: [`Producer::send_async`] ([`SendFuture`]), [`Consumer::next_records`]
 //!   ([`NextRecords`]), [`Consumer::stream`] ([`RecordsStream`]), [`Consumer::commit_async`]
