@@ -1,5 +1,6 @@
 //! Random groups. Each case has a seed of its own, which a failure prints with the group.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::super::{
@@ -84,6 +85,8 @@ struct Bounds {
 
 const MIXED: Bounds = Bounds { topics: 6, partitions: 8, members: 9, one_audience: false };
 const ONE_AUDIENCE: Bounds = Bounds { one_audience: true, ..MIXED };
+/// More than the bits of a word.
+const WIDE: Bounds = Bounds { topics: 12, partitions: 40, members: 100, one_audience: false };
 /// So few that all assignments can be tried.
 const TINY: Bounds = Bounds { topics: 3, partitions: 3, members: 3, one_audience: false };
 
@@ -229,13 +232,24 @@ fn sticky_is_even_where_subscriptions_differ() {
 }
 
 #[test]
-fn sticky_is_as_even_as_the_best_of_all_assignments() {
+fn sticky_is_even_among_many_members() {
+    for_groups(8, WIDE, |random, group| {
+        let mut group = settled(group, &assign_sticky(group));
+        live(random, &mut group, 1_000, WIDE);
+        assign_sticky(&group);
+    });
+}
+
+#[test]
+fn sticky_is_as_even_as_the_best_of_all_assignments_and_nearly_always_moves_as_few() {
+    let more_than_needed = Cell::new(0);
     for_groups(4_000, TINY, |_, group| {
         let assignment = assign_sticky(group);
         let (squares, fewest) = oracle::best_of_all(group);
         assert_eq!(oracle::squares(assignment.values().map(Vec::len)), squares);
-        assert!(oracle::moves(group, &assignment) >= fewest);
+        more_than_needed.update(|moves| moves + oracle::moves(group, &assignment) - fewest);
     });
+    assert!(more_than_needed.get() <= 4, "{more_than_needed:?}");
 }
 
 #[test]
