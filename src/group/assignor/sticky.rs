@@ -35,9 +35,9 @@ use super::{Assignment, Assignor, GroupSubscription};
 /// Even numbers come first. Where each member shares topics with its neighbours only, one that joins may make
 /// many partitions move, for each neighbour passes something on.
 ///
-/// A partition that several members claim to have is kept by the first in the group's order. A member that
-/// has nothing yet is given partitions as [`RoundRobinAssignor`](crate::RoundRobinAssignor) would, but from
-/// the topics with the fewest subscribers on.
+/// A partition that several members claim to have is kept by the first in the group's order. Where nobody has
+/// anything yet and all subscribe to the same topics, the answer is that of
+/// [`RoundRobinAssignor`](crate::RoundRobinAssignor).
 ///
 /// The time it takes grows with members and partitions, times the logarithm of their number, if all subscribe
 /// to the same topics. If not, with the number of partitions that change hands times that of all partitions

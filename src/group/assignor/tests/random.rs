@@ -213,6 +213,14 @@ fn round_robin_deals_as_if_each_partition_looked_for_its_member() {
 }
 
 #[test]
+fn sticky_begins_as_round_robin_in_one_audience() {
+    for_groups(2_000, ONE_AUDIENCE, |_, group| {
+        let fresh = settled(group, &Assignment::new());
+        assert_eq!(StickyAssignor.assign(&fresh), RoundRobinAssignor.assign(&fresh));
+    });
+}
+
+#[test]
 fn sticky_moves_no_more_than_an_even_group_of_one_audience_needs() {
     for_groups(4_000, ONE_AUDIENCE, |_, group| {
         let assignment = assign_sticky(group);
