@@ -1,6 +1,6 @@
-//! What it costs when the members of a group change: one leaves and another one joins, and everybody polls until
-//! all partitions are read again. The cost grows with members and partitions together, not with their product;
-//! the last lines say so.
+//! What it costs when the members of a group change: one leaves and another one joins, and everybody polls
+//! until all partitions are read again. The cost grows with members and partitions together, not with their
+//! product; the last lines say so.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::time::{Duration, Instant};
