@@ -93,7 +93,7 @@ fn growth() {
         times[ROUNDS / 2]
     });
     let ratio = medians[1].as_secs_f64() / medians[0].as_secs_f64();
-    println!("rebalance: 10 times the members and partitions take {ratio:.1} times as long: {medians:?}");
+    eprintln!("rebalance: 10 times the members and partitions take {ratio:.1} times as long: {medians:?}");
 }
 
 criterion_group!(benches, rebalance);

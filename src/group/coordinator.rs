@@ -12,7 +12,7 @@ use super::assignor::{self, Assignor};
 use super::commit_record::Place;
 use super::committed_offsets::{Commit, CommittedOffsets, Epoch, StagedCommit};
 use super::deadlines::Deadlines;
-use super::link::{Evicted, Link};
+use super::link::Link;
 use super::membership::{Group, MemberId, SubscribedTopics, Taken};
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
@@ -123,12 +123,10 @@ impl State {
     fn look_for_late(&self, now: Instant) -> (Vec<MemberId>, Option<NextLook>) {
         let mut next: Option<NextLook> = None;
         let mut soonest = |look| next = Some(next.map_or(look, |next: NextLook| next.min(look)));
-        for link in self.links.values() {
-            match link.evict_if_late(now) {
-                Ok(Some(due)) => soonest(NextLook::At(due)),
-                Ok(None) | Err(Evicted) => {}
-            }
-        }
+        self.links
+            .values()
+            .filter_map(|link| link.evict_if_late(now))
+            .for_each(|due| soonest(NextLook::At(due)));
         self.absent.values().flatten().for_each(|&due| soonest(NextLook::At(due)));
         let late: Vec<MemberId> =
             self.group.members().map(|(id, _)| id).filter(|&id| self.is_late(id, now)).collect();

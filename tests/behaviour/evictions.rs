@@ -58,7 +58,7 @@ fn a_member_that_stops_polling_loses_its_partitions_and_is_told() {
 
 fn block_on_poll(consumer: &mut Consumer<(), String>) -> Vec<ottla::OwnedRecord> {
     let records = consumer.poll(FOREVER).expect("readable");
-    records.iter().map(|record| record.to_owned_record()).collect()
+    records.iter().map(ottla::Record::to_owned_record).collect()
 }
 
 #[test]
@@ -166,9 +166,9 @@ fn an_instance_that_comes_back_in_time_has_its_partitions_and_nobody_else_notice
         let generation = broker.describe_group("g").expect("two members").generation;
         for round in 0..3 {
             if round == 2 {
-                west.close().expect("nothing to commit")
+                west.close().expect("nothing to commit");
             } else {
-                drop(west)
+                drop(west);
             }
             let group = broker.describe_group("g").expect("two members");
             assert_eq!(group.members.iter().filter(|member| member.is_present).count(), 1);
@@ -287,7 +287,7 @@ fn a_listener_hears_of_what_comes_and_goes_and_of_nothing_else() {
         drop(first.poll(NOW).expect("polls"));
         drop(second.poll(NOW).expect("polls"));
         let revoked = format!("revoked {}", assigned(&second).join(" "));
-        assert_eq!(heard.take(), [revoked.clone()]);
+        assert_eq!(heard.take(), std::slice::from_ref(&revoked));
         drop(second);
         drop(first.poll(NOW).expect("polls"));
         assert_eq!(heard.take(), [revoked.replace("revoked", "assigned")]);
@@ -346,7 +346,7 @@ fn what_is_revoked_can_still_be_committed_and_the_next_owner_begins_there() {
             match outcome {
                 Ok(()) => assert!(!fails),
                 Err(Error::RebalanceListener { source }) => {
-                    assert_eq!(source.to_string(), "as it was told to")
+                    assert_eq!(source.to_string(), "as it was told to");
                 }
                 Err(error) => panic!("{error}"),
             }
