@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use ottla::{
-    BoxError, Broker, Consumer, ConsumerBuilder, Error, GroupState, Rebalance, RebalanceListener,
+    BoxError, Broker, Consumer, ConsumerBuilder, Error, GroupState, Rebalance, RebalanceListener, Start,
     TopicPartition,
 };
 
@@ -79,6 +79,31 @@ fn it_joins_anew_with_the_poll_after_that() {
             }
         };
         assert_eq!(records.len(), 3, "what it had not committed comes again");
+    });
+}
+
+#[test]
+fn an_eviction_does_not_let_it_miss_what_was_sent_meanwhile() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        send_numbered(broker, "t", 3);
+        let late = builder(broker).start(Start::Latest).max_poll_interval(Duration::from_millis(20));
+        let mut late = late.build().expect("builds");
+        until("it is evicted", || members_of(broker) == 0);
+        send_numbered(broker, "t", 2);
+        assert_fails!(late.poll(NOW), Error::MemberEvicted { .. });
+        broker.increase_partitions("t", 2).expect("more");
+        send_to(broker, 1, "later");
+        let mut all = Vec::new();
+        while all.len() < 3 {
+            match late.poll(FOREVER) {
+                Ok(records) => all.extend(records.iter().map(|record| (record.partition(), record.offset()))),
+                Err(Error::MemberEvicted { .. }) => all.clear(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        all.sort_unstable();
+        assert_eq!(all, [(0, 3), (0, 4), (1, 0)], "it began at the end, and goes on there");
     });
 }
 
