@@ -213,8 +213,8 @@ impl Group {
         self.begun.retain(|(topic_id, _), _| topics.contains_key(topic_id));
     }
 
-    /// The consumer of a static member is gone: nobody reads its partitions, and they stay meant for it, but for
-    /// those that it was to give up. Returns for whom these are meant.
+    /// The consumer of a static member is gone: nobody reads its partitions, and they stay meant for it, but
+    /// for those that it was to give up. Returns for whom these are meant.
     pub(super) fn go_absent(&mut self, id: MemberId) -> BTreeSet<MemberId> {
         let Some(member) = self.members.get_mut(&id) else { return BTreeSet::new() };
         member.present = false;
