@@ -487,12 +487,14 @@ impl Drop for Membership {
         let Some(instance) = self.instance.as_ref().filter(|_| !self.link.is_evicted()) else {
             return self.coordinator.leave(&self.cell, self.id, |_| true);
         };
-        {
+        let next = {
             let mut state = self.cell.state.lock();
             state.links.remove(&self.id);
-            state.group.go_absent(self.id);
             state.absent.insert(self.id, Instant::now().checked_add(instance.timeout));
-        }
+            let next = state.group.go_absent(self.id);
+            state.links_of(next)
+        };
+        ring(&next);
         self.coordinator.deadlines.look_again();
     }
 }

@@ -225,14 +225,13 @@ impl Group {
         self.begun.retain(|(topic_id, _), _| topics.contains_key(topic_id));
     }
 
-    /// The consumer of a static member is gone: nobody reads its partitions, and they stay meant for it.
-    pub(super) fn go_absent(&mut self, id: MemberId) {
-        if let Some(member) = self.members.get_mut(&id) {
-            member.present = false;
-            for place in std::mem::take(&mut member.owned) {
-                self.owners.remove(&place);
-            }
-        }
+    /// The consumer of a static member is gone: nobody reads its partitions, and they stay meant for it, but
+    /// for those that it was to give up. Returns for whom these are meant.
+    pub(super) fn go_absent(&mut self, id: MemberId) -> BTreeSet<MemberId> {
+        let Some(member) = self.members.get_mut(&id) else { return BTreeSet::new() };
+        member.present = false;
+        let owned: Vec<Place> = member.owned.iter().copied().collect();
+        self.release(id, &owned)
     }
 
     /// A member is gone; whether it was there.

@@ -224,6 +224,20 @@ fn it_goes_on_behind_what_it_had_committed() {
 }
 
 #[test]
+fn what_an_instance_was_to_give_up_goes_on_when_it_leaves() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(2)).expect("a free name");
+        let east = instance(broker, "east", HOUR).build().expect("builds");
+        let mut west = builder(broker).build().expect("builds");
+        drop(west.poll(NOW).expect("polls"));
+        assert!(assigned(&west).is_empty(), "nobody has given up anything");
+        drop(east);
+        drop(west.poll(NOW).expect("polls"));
+        assert_eq!(assigned(&west).len(), 1);
+    });
+}
+
+#[test]
 fn an_instance_that_does_not_come_back_gives_its_partitions_away() {
     on_both(|broker| {
         broker.create_topic("t", partitions(2)).expect("a free name");

@@ -173,7 +173,6 @@ fn who_begins_at_the_end_takes_over_where_one_was_who_began_at_the_beginning() {
         send_to_each(broker);
         let first = member(broker);
         assert_eq!(assigned(&first), ["t-0"]);
-        drop(first.wake_handle());
         let mut second = builder(broker).start(Start::Latest).build().expect("builds");
         drop(first);
         assert_eq!(work_off(&mut second).len(), 1, "the group began at the beginning");
