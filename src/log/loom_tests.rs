@@ -6,6 +6,7 @@
 
 mod in_memory;
 mod on_disk;
+mod resting;
 mod waiting;
 
 use std::time::Duration;

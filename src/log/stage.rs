@@ -207,6 +207,25 @@ impl Stage {
         true
     }
 
+    /// Whether nothing is staged behind `end_offset` that is not published, and nobody waits.
+    pub(super) fn is_at_rest(&self, end_offset: u64) -> bool {
+        let is_finished = |StagedChunk { writer, written, open, writing, .. }: &StagedChunk| {
+            let is_published = writer.staged() == writer.published() && writer.staged() == *written;
+            is_published && open.is_none() && writing.is_empty()
+        };
+        self.next_offset == end_offset && self.chunks.len() <= 1 && self.chunks.iter().all(is_finished)
+    }
+
+    /// Gives up all chunks of a log on disk that is at rest; the next batch begins a small one. Their records
+    /// are read from the file, but by those who hold a chunk. Returns what may be large, to be freed without
+    /// a lock.
+    pub(super) fn rest(&mut self, view: &RwLock<View>) -> impl Sized + use<> {
+        let shown = view.write().take_chunks();
+        // They are not in the view any more: whoever reads one to its end finds what follows there.
+        let closed: Vec<_> = std::mem::take(&mut self.chunks).into_iter().map(|c| c.writer.close()).collect();
+        (shown, closed, self.supply.take())
+    }
+
     /// Takes note that all records below `synced` are on stable storage. Their memory is kept for readers
     /// only from now on.
     pub(super) fn note_synced(&mut self, synced: u64, view: &RwLock<View>) {

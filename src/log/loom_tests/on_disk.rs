@@ -22,7 +22,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// Files in memory, of which it is known how much is synced, and whose writes can be made to fail.
 #[derive(Clone, Debug)]
-struct Watched {
+pub(super) struct Watched {
     files: MemoryStorage,
     state: Arc<State>,
 }
@@ -35,6 +35,8 @@ struct State {
     synced: AtomicU64,
     next_write_fails: AtomicBool,
     syncs_to_fail: AtomicU64,
+    /// How many files are open.
+    open: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -44,13 +46,14 @@ struct WatchedFile {
 }
 
 impl Watched {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let zero = || AtomicU64::new(0);
         let state = State {
             written: zero(),
             synced: zero(),
             next_write_fails: AtomicBool::new(false),
             syncs_to_fail: zero(),
+            open: zero(),
         };
         Self { files: MemoryStorage::default(), state: Arc::new(state) }
     }
@@ -59,12 +62,17 @@ impl Watched {
         frames_before(&self.state.synced)
     }
 
+    /// How many files are open.
+    pub(super) fn open_files(&self) -> u64 {
+        self.state.open.load(Ordering::Relaxed)
+    }
+
     fn written_frames(&self) -> u64 {
         frames_before(&self.state.written)
     }
 
     /// A log in this storage: a new one, or what was left there.
-    fn open_log(&self, durability: Durability, segment_bytes: u64) -> Arc<PartitionLog> {
+    pub(super) fn open_log(&self, durability: Durability, segment_bytes: u64) -> Arc<PartitionLog> {
         let (flush, requests) = FlushQueue::new();
         // As if a flusher listened that never comes to it.
         std::mem::forget(requests);
@@ -82,7 +90,7 @@ impl Watched {
         self.files.create_dir_all(&dir).expect("in memory");
         let place = LogPlace {
             data_dir: Arc::new(DataDir::own(Arc::new(self.clone()), Path::new("/data")).expect("free")),
-            dir,
+            dir: dir.into(),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(0))),
             reads: Arc::default(),
             flush,
@@ -90,7 +98,7 @@ impl Watched {
         if is_new {
             PartitionLog::create(&identity(), &place).expect("in memory");
         }
-        let request = Request { start_offset: 0, known: None, same_boot: false, everything: false };
+        let request = Request::of_new_log();
         let log = PartitionLog::examine(identity(), place, &request).expect("readable");
         let settings = settings(durability, segment_bytes, 0);
         let (log, found) = PartitionLog::open(log, &settings, RecoveryPolicy::Strict).expect("no damage");
@@ -99,7 +107,7 @@ impl Watched {
     }
 
     /// What the next broker finds.
-    fn left(&self) -> Vec<u64> {
+    pub(super) fn left(&self) -> Vec<u64> {
         read_from(&self.open_log(Durability::ProcessCrash, 1_000), 0)
     }
 }
@@ -111,6 +119,7 @@ fn frames_before(end: &AtomicU64) -> u64 {
 impl Storage for Watched {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
         let file = self.files.open(path, mode)?;
+        self.state.open.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(WatchedFile { file, state: Arc::clone(&self.state) }))
     }
 
@@ -144,6 +153,12 @@ impl Storage for Watched {
 
     fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome> {
         self.files.lock_shared(path)
+    }
+}
+
+impl Drop for WatchedFile {
+    fn drop(&mut self) {
+        self.state.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -182,7 +197,7 @@ impl StorageFile for WatchedFile {
     }
 }
 
-fn enqueue(log: &PartitionLog, number: u64) -> Result<(u64, Pending), Error> {
+pub(super) fn enqueue(log: &PartitionLog, number: u64) -> Result<(u64, Pending), Error> {
     let Enqueued { base_offset, pending } =
         log.enqueue(&[record(&number.to_le_bytes())], WrittenBy::Flusher)?;
     Ok((base_offset, pending.expect("on disk it is open")))
