@@ -158,6 +158,7 @@ impl<'a> Script<'a> {
                 [self.rng.below(4)],
             max_records: if self.rng.one_in(2) { 1 + self.rng.below(5) } else { usize::MAX },
             auto_commit: self.rng.one_in(3),
+            commits_late: self.rng.one_in(3),
             instance: self.rng.one_in(3).then(|| self.rng.below(INSTANCES)),
             assignor,
             start: self.oracle.start,
@@ -237,17 +238,16 @@ impl<'a> Script<'a> {
     fn leave(&mut self, number: usize) {
         let group = self.members[number].is.group;
         let is_at_rest = self.is_at_rest(group);
-        let mut member = self.members.swap_remove(number);
-        let wants = member.is.wants;
+        let member = self.members.swap_remove(number);
+        let (wants, instance) = (member.is.wants, member.is.instance);
         let had = member.holds.keys().cloned().collect();
         if self.rng.one_in(2) {
-            member.commit_polled(&mut self.oracle);
-            member.consumer.close().expect("nothing went wrong");
+            member.close(&mut self.oracle)
         } else {
-            drop(member.consumer);
+            drop(member)
         }
         let of_group = &mut self.oracle.groups[group];
-        match member.is.instance {
+        match instance {
             Some(instance) => {
                 let had = is_at_rest.then_some((of_group.changes, had));
                 of_group.absent.insert(instance, Absent { wants, had });
