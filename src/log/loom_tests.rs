@@ -8,6 +8,7 @@ mod in_memory;
 mod on_disk;
 mod resting;
 mod waiting;
+mod watched;
 
 use std::time::Duration;
 

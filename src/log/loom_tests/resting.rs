@@ -1,12 +1,13 @@
 //! A log that goes to rest while somebody appends or reads after all: nothing is lost, nothing is missed, and
 //! in the end no file is open and no chunk left.
 //!
-//! loom lets a `try_lock` wait that meets a `lock`, and calls it a deadlock if the other one then waits too. So
-//! the appends here are enqueued and waited for; a sender who is alone and tries is for Shuttle.
+//! loom lets a `try_lock` wait that meets a `lock`, and calls it a deadlock if the other one then waits too.
+//! So the appends here are enqueued and waited for; a sender who is alone and tries is for Shuttle.
 
 use loom::thread;
 
-use super::on_disk::{Watched, enqueue};
+use super::on_disk::enqueue;
+use super::watched::Watched;
 use super::{FRAME_BYTES, append, append_wide, check, fetch, read_from};
 use crate::config::Durability;
 use crate::log::partition_log::PartitionLog;

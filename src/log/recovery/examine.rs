@@ -118,8 +118,8 @@ pub(super) fn examine(
 
 impl Examined {
     /// Makes what was read survive a power loss, oldest first: a killed process may have written without
-    /// syncing, and what is shown later is to stay. Not left to whoever mends the files: one that is closed in
-    /// between may not tell what the system could not write back.
+    /// syncing, and what is shown later is to stay. Not left to whoever mends the files: one that is closed
+    /// in between may not tell what the system could not write back.
     fn sync(&self, storage: &dyn Storage) -> Result<()> {
         // It stands in for files that are to go.
         let stands_in = self.parts.first().filter(|_| !self.leftovers.is_empty());
