@@ -170,7 +170,8 @@ impl<K, V> Consumer<K, V> {
             assigned.log().waiters().unregister(&self.signal);
         }
         if let Some(member) = &mut self.member {
-            member.note_lost(&gone.iter().map(Assigned::topic_partition).collect::<Vec<_>>());
+            let news = gone.iter().filter(|assigned| !assigned.is_lost());
+            member.note_lost(&news.map(Assigned::topic_partition).collect::<Vec<_>>());
         }
     }
 

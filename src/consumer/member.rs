@@ -264,6 +264,7 @@ impl<K, V> Consumer<K, V> {
         for assigned in self.subscription.remove(|a| is_going(a) && !a.is_deleted()) {
             assigned.log().waiters().unregister(&self.signal);
         }
+        self.subscription.iter_mut().filter(|assigned| is_going(assigned)).for_each(Assigned::set_lost);
         if let Some(membership) = &member.membership {
             membership.release(places);
         }
@@ -326,7 +327,7 @@ impl<K, V> Consumer<K, V> {
     /// The consumer is being closed: its listener is told that all partitions go.
     pub(super) fn tell_closing(&mut self) -> Result<()> {
         let Some(member) = &mut self.member else { return Ok(()) };
-        let left = self.subscription.iter().filter(|assigned| !assigned.is_deleted());
+        let left = self.subscription.iter().filter(|assigned| !assigned.is_lost() && !assigned.is_deleted());
         let left = left.map(Assigned::topic_partition).collect();
         member.tell(left, &mut self.subscription, &self.coordinator, |listener, rebalance| {
             listener.revoked(rebalance)

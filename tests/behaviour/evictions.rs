@@ -1,7 +1,6 @@
 //! Members that do not poll, and static members that go and come back. What takes time here is waited for,
 //! and nothing depends on how long it takes.
 
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use ottla::{
 use crate::support::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
-const SOON: Duration = Duration::from_millis(1);
 
 fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
     broker.consumer().topic("t").group("g")
@@ -21,20 +19,6 @@ fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
 
 fn instance(broker: &Broker, id: &str, timeout: Duration) -> ConsumerBuilder<(), String> {
     builder(broker).instance_id(id).instance_timeout(timeout)
-}
-
-fn members_of(broker: &Broker) -> usize {
-    broker.describe_group("g").map_or(0, |group| group.members.len())
-}
-
-fn until(what: &str, reached: impl Fn() -> bool) {
-    for _ in 0..20_000 {
-        if reached() {
-            return;
-        }
-        thread::sleep(SOON);
-    }
-    panic!("{what} was never so");
 }
 
 /// The next records. The member may be evicted before it polls, if this thread is held up.
@@ -385,120 +369,5 @@ fn an_instance_that_comes_back_with_other_topics_is_assigned_anew() {
         let back = broker.consumer::<(), String>().topic("u").group("g").instance_id("i");
         let back = back.instance_timeout(HOUR).build().expect("builds");
         assert_eq!(assigned(&back), ["u-0"]);
-    });
-}
-
-// ---- listeners ----
-
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
-
-impl Heard {
-    fn note(&self, what: &str, partitions: &[TopicPartition]) {
-        let mut names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-        names.sort();
-        self.0.lock().expect("nobody panics").push(format!("{what} {}", names.join(" ")));
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().expect("nobody panics"))
-    }
-}
-
-impl RebalanceListener for Heard {
-    fn revoked(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
-        self.note("revoked", rebalance.partitions());
-        Ok(())
-    }
-
-    fn assigned(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
-        self.note("assigned", rebalance.partitions());
-        Ok(())
-    }
-
-    fn lost(&mut self, partitions: &[TopicPartition]) -> Result<(), BoxError> {
-        self.note("lost", partitions);
-        Ok(())
-    }
-}
-
-#[test]
-fn a_listener_hears_of_what_comes_and_goes_and_of_nothing_else() {
-    on_both(|broker| {
-        broker.create_topic("t", partitions(2)).expect("a free name");
-        let heard = Heard::default();
-        let mut first = builder(broker).rebalance_listener(heard.clone()).build().expect("builds");
-        assert_eq!(heard.take(), ["assigned t-0 t-1"]);
-        drop(first.poll(NOW).expect("polls"));
-        let mut second = builder(broker).build().expect("builds");
-        assert!(heard.take().is_empty(), "only inside its own calls");
-        drop(first.poll(NOW).expect("polls"));
-        drop(second.poll(NOW).expect("polls"));
-        let revoked = format!("revoked {}", assigned(&second).join(" "));
-        assert_eq!(heard.take(), std::slice::from_ref(&revoked));
-        drop(second);
-        drop(first.poll(NOW).expect("polls"));
-        assert_eq!(heard.take(), [revoked.replace("revoked", "assigned")]);
-        broker.increase_partitions("t", 3).expect("more");
-        drop(first.poll(NOW).expect("polls"));
-        assert_eq!(heard.take(), ["assigned t-2"]);
-        first.close().expect("nothing to commit");
-        assert_eq!(heard.take(), ["revoked t-0 t-1 t-2"]);
-        drop(builder(broker).rebalance_listener(heard.clone()).build().expect("builds"));
-        assert_eq!(heard.take(), ["assigned t-0 t-1 t-2"], "a drop calls nothing");
-    });
-}
-
-#[test]
-fn a_listener_hears_of_what_is_lost() {
-    on_both(|broker| {
-        broker.create_topic("t", partitions(1)).expect("a free name");
-        let heard = Heard::default();
-        let build = || builder(broker).rebalance_listener(heard.clone());
-        let mut late = build().max_poll_interval(SOON).build().expect("builds");
-        until("it is evicted", || members_of(broker) == 0);
-        assert_fails!(late.poll(NOW), Error::MemberEvicted { .. });
-        assert_eq!(heard.take(), ["assigned t-0", "lost t-0"]);
-        drop(late);
-        let mut consumer = build().build().expect("builds");
-        broker.delete_topic("t").expect("it exists");
-        assert_fails!(consumer.poll(NOW), Error::TopicDeleted { .. });
-        assert_eq!(heard.take(), ["assigned t-0", "lost t-0"]);
-    });
-}
-
-/// Commits its position at the last moment, and may refuse what it is told.
-struct Late {
-    fails: bool,
-}
-
-impl RebalanceListener for Late {
-    fn revoked(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
-        for at in rebalance.partitions().to_vec() {
-            let position = rebalance.position(&at.topic, at.partition)?;
-            rebalance.commit_offsets([(at, position)])?;
-        }
-        if self.fails { Err("as it was told to".into()) } else { Ok(()) }
-    }
-}
-
-#[test]
-fn what_is_revoked_can_still_be_committed_and_the_next_owner_begins_there() {
-    on_both(|broker| {
-        broker.create_topic("t", partitions(1)).expect("a free name");
-        for fails in [false, true] {
-            send_numbered(broker, "t", 3);
-            let mut first = builder(broker).rebalance_listener(Late { fails }).build().expect("builds");
-            assert_eq!(first.poll(NOW).expect("three").len(), 3);
-            let outcome = first.close();
-            match outcome {
-                Ok(()) => assert!(!fails),
-                Err(Error::RebalanceListener { source }) => {
-                    assert_eq!(source.to_string(), "as it was told to");
-                }
-                Err(error) => panic!("{error}"),
-            }
-            assert!(builder(broker).build().expect("builds").poll(NOW).expect("nothing").is_empty());
-        }
     });
 }
