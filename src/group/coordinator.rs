@@ -205,9 +205,9 @@ impl Coordinator {
     pub(crate) fn join(self: &Arc<Self>, request: JoinRequest<'_>) -> Result<Membership> {
         let JoinRequest { group, topics, assignor, signal, instance, max_poll_interval } = request;
         let link = Arc::new(Link::new(signal, max_poll_interval));
-        if max_poll_interval.is_some() || instance.is_some() {
-            self.deadlines.watch(self)?;
-        }
+        let is_watched = max_poll_interval.is_some() || instance.is_some();
+        // Kept until the member is in: nobody looks after it before that, or ends because it is not there.
+        let _joining = is_watched.then(|| self.deadlines.watch(self)).transpose()?;
         let mut groups = self.groups.lock();
         let cell = match groups.active.get(group) {
             Some(cell) if cell.assignor.name() != assignor.name() => {
