@@ -122,8 +122,9 @@ impl Assigned {
         self.epoch = epoch;
     }
 
+    /// Whether its topic is being deleted, or gone: its other partitions may still answer.
     pub(super) fn is_deleted(&self) -> bool {
-        matches!(self.log.check_readable(), Err(Error::TopicDeleted { .. }))
+        self.topic.is_deleted()
     }
 
     pub(super) fn is_paused(&self) -> bool {

@@ -23,16 +23,14 @@ struct Thread {
     running: Option<JoinHandle<()>>,
     /// How often somebody wanted the thread to run.
     asked: u64,
-    /// How many of those are not yet where the thread finds them.
-    joining: u64,
     ended: bool,
 }
 
 impl Deadlines {
-    /// Lets the thread run from now on, until there is nothing to look after; and as long as the answer is
-    /// kept, even if there is nothing yet.
-    pub(super) fn watch(self: &Arc<Self>, coordinator: &Arc<Coordinator>) -> Result<Joining> {
+    /// Lets the thread run from now on, until there is nothing to look after.
+    pub(super) fn watch(self: &Arc<Self>, coordinator: &Arc<Coordinator>) -> Result<()> {
         let mut thread = self.thread.lock();
+        thread.asked += 1;
         if thread.running.is_none() && !thread.ended {
             let (deadlines, coordinator) = (Arc::clone(self), Arc::downgrade(coordinator));
             let started = thread::Builder::new()
@@ -41,9 +39,9 @@ impl Deadlines {
             let start = Error::io("start the thread", Path::new(THREAD_NAME));
             thread.running = Some(started.map_err(start)?);
         }
-        thread.asked += 1;
-        thread.joining += 1;
-        Ok(Joining(Arc::clone(self)))
+        drop(thread);
+        self.look_again();
+        Ok(())
     }
 
     /// A limit may have come nearer.
@@ -69,10 +67,7 @@ impl Deadlines {
         loop {
             // Registered before looking: what changes from now on is not missed.
             let listener = self.event.listen();
-            let (asked, joining) = {
-                let thread = self.thread.lock();
-                (thread.asked, thread.joining)
-            };
+            let asked = self.thread.lock().asked;
             let Some(alive) = coordinator.upgrade() else { return };
             let next = alive.evict_late(Instant::now());
             drop(alive);
@@ -81,7 +76,7 @@ impl Deadlines {
                 if thread.ended {
                     return;
                 }
-                if next.is_none() && joining == 0 && thread.asked == asked {
+                if next.is_none() && thread.asked == asked {
                     // Dropped, not joined: it ends now.
                     thread.running = None;
                     return;
@@ -89,20 +84,10 @@ impl Deadlines {
             }
             match next {
                 Some(NextLook::At(due)) => drop(listener.wait_deadline(due)),
-                // Also if somebody is about to join.
-                Some(NextLook::Whenever) | None => listener.wait(),
+                Some(NextLook::Whenever) => listener.wait(),
+                // Somebody has joined meanwhile.
+                None => {}
             }
         }
-    }
-}
-
-/// Somebody who is about to join, and is to be looked after.
-#[derive(Debug)]
-pub(super) struct Joining(Arc<Deadlines>);
-
-impl Drop for Joining {
-    fn drop(&mut self) {
-        self.0.thread.lock().joining -= 1;
-        self.0.look_again();
     }
 }
