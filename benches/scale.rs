@@ -73,7 +73,7 @@ fn compare(place: &str, senders: &mut [Sender; 2], sends: u32) {
         times[TURNS / 4]
     });
     let ratio = many / one;
-    println!(
+    eprintln!(
         "scale {place}: a send {one:.1} ns, with {PARTITIONS} partitions {many:.1} ns, ratio {ratio:.2}"
     );
 }
@@ -96,7 +96,7 @@ fn send(c: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         for (partitions, sender) in [1, PARTITIONS].into_iter().zip(&mut senders) {
             group.bench_function(format!("{place}/send, {partitions} partitions"), |b| {
-                b.iter(|| sender.send())
+                b.iter(|| sender.send());
             });
         }
         group.finish();
@@ -105,7 +105,7 @@ fn send(c: &mut Criterion) {
 
 fn report(before: Usage, what: &str) {
     let (bytes, files) = Usage::since(before, PARTITIONS);
-    println!("scale {what}: {bytes} bytes a partition, {files} open files in all");
+    eprintln!("scale {what}: {bytes} bytes a partition, {files} open files in all");
 }
 
 /// What is left of partitions that were used, when nobody uses them.

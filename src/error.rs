@@ -284,19 +284,22 @@ pub enum Error {
         partition: TopicPartition,
     },
 
-    /// The group has members, and what was asked for would be changed under their hands: its committed
-    /// offsets, or those of partitions that its members read. Close or drop its consumers first, or let a
-    /// member commit.
-    #[error("group {group:?} has members, whose offsets only they commit: close or drop its consumers first")]
+    /// The group has members, whose offsets only they commit. Close or drop its consumers first. A static
+    /// member that is gone is one until its `instance_timeout` is over or it is
+    /// [removed](crate::Broker::remove_instance).
+    #[error(
+        "group {group:?} has members, whose offsets only they commit: close or drop its consumers first, \
+        and wait for its instances to time out or remove them"
+    )]
     GroupInUse {
         /// The group.
         group: String,
     },
 
-    /// The group of this name has no members, and has committed nothing.
+    /// No group of this name has members, or has committed something.
     #[error("there is no group {group:?}: it has no members, and has committed nothing")]
     GroupNotFound {
-        /// The name asked for.
+        /// The name.
         group: String,
     },
 
@@ -310,13 +313,10 @@ pub enum Error {
         instance_id: String,
     },
 
-    /// The partition is not this member's any more, or was taken away and given back, since the records were
-    /// polled that are to be committed. Whoever reads it began after the last commit, so these records come
-    /// again: leave the commit out, and undo what must not be done twice.
-    #[error(
-        "{partition} was taken from this member of group {group:?} after it had polled what it wants to \
-        commit; its new owner goes on from the last commit"
-    )]
+    /// Since the records were polled that are to be committed, the partition was taken from this member.
+    /// Whoever reads it began after the last commit, so they come again: leave the commit out, and undo what
+    /// must not be done twice.
+    #[error("{partition} was taken from this member of group {group:?}, and is its new owner's to commit")]
     CommitFenced {
         /// The group.
         group: String,
@@ -328,9 +328,8 @@ pub enum Error {
     /// [`max_poll_interval`](crate::ConsumerBuilder::max_poll_interval), and has lost its partitions. What it
     /// polled and did not commit comes again, to other members. Poll again to join anew.
     #[error(
-        "this member of group {group:?} has lost its partitions, because it did not poll for {:?}; \
-        poll again to join anew",
-        max_poll_interval
+        "this member of group {group:?} has lost its partitions, because it did not poll for \
+        {max_poll_interval:?}; poll again to join anew"
     )]
     MemberEvicted {
         /// The group.

@@ -35,7 +35,7 @@ pub struct GroupDescription {
     /// Whether it has members, and whether partitions are changing hands.
     pub state: GroupState,
     /// Rises by one with each assignment, from 1 for the first; begins anew when the group has lost all its
-    /// members. 0 without members.
+    /// members, none of which may come back after an eviction. 0 without members.
     pub generation: u64,
     /// The name of the assignor; empty without members.
     pub assignor: String,
@@ -51,7 +51,7 @@ pub struct GroupDescription {
 pub enum GroupState {
     /// It has no members; what it has committed is kept for a while.
     Empty,
-    /// Partitions are to change hands when their owners poll, or a static member is away.
+    /// Partitions are to change hands when their owners poll, or wait for a static member that is away.
     Rebalancing,
     /// Every member reads what is meant for it.
     Stable,

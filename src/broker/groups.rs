@@ -225,9 +225,9 @@ impl Broker {
         self.inner.coordinator.in_empty_group(group, stage)?.wait()
     }
 
-    /// Waits no longer for a static member whose consumer is gone: its partitions go to the other members now,
-    /// and not only after its [`instance_timeout`](crate::ConsumerBuilder::instance_timeout). Whether there was
-    /// one.
+    /// Waits no longer for a static member whose consumer is gone: its partitions go to the other members
+    /// now, and not only after its [`instance_timeout`](crate::ConsumerBuilder::instance_timeout). Whether
+    /// there was one.
     ///
     /// ```
     /// # use ottla::{Broker, TopicConfig};

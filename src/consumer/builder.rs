@@ -280,7 +280,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// [`Error::InvalidTopicName`] for `__consumer_offsets`, [`Error::InvalidPartition`],
     /// [`Error::InvalidConfig`] for a limit, a time or a name; [`Error::NoGroup`] for what needs a group,
     /// without one; [`Error::AssignorMismatch`], [`Error::InvalidAssignment`], [`Error::InstanceInUse`],
-    /// [`Error::RebalanceListener`]; [`Error::NoCommittedOffset`], [`Error::TopicDeleted`],
+    /// [`Error::RebalanceListener`]; those of a commit, if offsets of the group that have expired cannot be
+    /// removed; [`Error::NoCommittedOffset`], [`Error::TopicDeleted`],
     /// [`Error::Closed`]; [`Error::Io`] or [`Error::Corrupt`] when looking for a timestamp.
     pub fn build(mut self) -> Result<Consumer<K, V>> {
         self.check()?;

@@ -52,9 +52,10 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// How long this member may go without a poll, from the end of one to the beginning of the next: 1 ms or
     /// more. After that its partitions go to the other members, its commits answer
     /// [`Error::CommitFenced`], and its next poll [`Error::MemberEvicted`]; the one after that joins anew. A
-    /// poll that waits is none too long. Default: none; a member that hangs keeps its partitions.
+    /// poll that waits is none too long. A static member that hangs loses its partitions too: its
+    /// `instance_timeout` is for one that is gone. Default: none; a member that hangs keeps its partitions.
     ///
-    /// A thread of the broker looks after such limits, which runs while a group has one.
+    /// A thread of the broker looks after such limits, and runs while a group has one.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -49,7 +49,8 @@ use subscription::{Subscription, not_assigned};
 ///
 /// A consumer can be moved to another thread, but only one can use it at a time: what reads takes `&mut
 /// self`. To read on several threads, give each a consumer of its own, in one
-/// [`group`](ConsumerBuilder::group). Dropping it leaves the group and commits nothing.
+/// [`group`](ConsumerBuilder::group). Dropping it leaves the group and commits nothing
+/// (a static member stays for a while: [`instance_id`](ConsumerBuilder::instance_id)).
 ///
 /// # Position and commit
 /// The **position** of a partition is the next offset to be polled. It begins where the consumer's group
@@ -150,9 +151,10 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// # Errors
     /// [`Error::OffsetOutOfRange`], [`Error::RecordsDamaged`], [`Error::Io`], [`Error::TopicDeleted`],
     /// [`Error::Closed`], [`Error::Woken`], [`Error::NoCommittedOffset`]; as a member of a group
-    /// [`Error::MemberEvicted`], [`Error::InvalidAssignment`], [`Error::RebalanceListener`]; with auto-commit
-    /// those of [`commit`](Self::commit). No record is skipped: positions stay where they were, and records
-    /// of other partitions come with the next poll.
+    /// [`Error::MemberEvicted`], [`Error::InvalidAssignment`], [`Error::RebalanceListener`], and to join anew
+    /// those of [`build`](ConsumerBuilder::build); with auto-commit those of [`commit`](Self::commit). No
+    /// record is skipped: positions stay where they were, and records of other partitions come with the next
+    /// poll.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records<K, V>> {
         self.poll_begins()?;
         let outcome = self.poll_here(timeout);

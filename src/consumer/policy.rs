@@ -6,6 +6,10 @@ use crate::error::Error;
 
 /// Where a consumer begins in a partition for which its group has committed nothing.
 ///
+/// A member of a group that takes a partition over from another one, before anything was committed, begins
+/// where that one began, so that nothing is left out. A topic that was made while the group has members that
+/// follow predicates, and that none of them has polled since, is read from its first record.
+///
 /// ```
 /// use ottla::{Broker, Error, Start, Timestamp, TopicConfig};
 ///
@@ -35,7 +39,8 @@ pub enum Start {
     Earliest,
     /// With the records sent after the consumer was built.
     Latest,
-    /// With the first record whose timestamp is this or later.
+    /// With the first record whose timestamp is this or later. A member of a group that is given a partition
+    /// inside a poll may have to read files for it, also in a future.
     Timestamp(Timestamp),
     /// Nowhere: building the consumer fails with [`Error::NoCommittedOffset`].
     Committed,

@@ -185,7 +185,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 
     /// Polls no more records from these partitions, until [`resume`](Self::resume). They stay assigned and
-    /// keep their positions, and can be sought and committed. A poll with everything paused waits for its
+    /// keep their positions, and can be sought and committed; a partition that goes to another member of the
+    /// group and comes back is not paused any more. A poll with everything paused waits for its
     /// timeout or a [`WakeHandle`](super::WakeHandle); that a paused topic was deleted it says all the same.
     ///
     /// ```

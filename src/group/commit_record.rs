@@ -15,7 +15,7 @@
 //!
 //! Integers are big-endian here, as in the codecs.
 
-use super::committed_offsets::CommittedOffset;
+use super::commit::CommittedOffset;
 use crate::error::Error;
 use crate::log::PartitionLog;
 use crate::record::frame::Frame;

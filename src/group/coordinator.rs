@@ -1,24 +1,25 @@
-//! Who is a member of which group, and the locks around that: members join, change hands of partitions,
-//! commit and leave through here. What happens to a group is decided in [`membership`](super::membership).
+//! The groups of a broker: who joins which, who is too late, what is told of them. What happens to a group is
+//! decided in [`membership`](super::membership), and what a member does is in [`member`](super::member).
 //!
 //! Locks, in the order in which they are taken: the list of groups, a group, the committed offsets. None is
 //! held during I/O, nor while an assignor or a listener runs.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use super::assignor::{self, Assignor};
+use super::assignor::Assignor;
+use super::cell::{Cell, FormerMembership, Groups, NextLook, State, ring};
+use super::commit::{Commit, Epoch};
 use super::commit_record::Place;
-use super::committed_offsets::{Commit, CommittedOffsets, Epoch, StagedCommit};
+use super::committed_offsets::{CommittedOffsets, StagedCommit};
 use super::deadlines::Deadlines;
 use super::link::Link;
-use super::membership::{Group, MemberId, SubscribedTopics, Taken};
+use super::member::Membership;
+use super::membership::{MemberId, SubscribedTopics};
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
 use crate::log::WrittenBy;
 use crate::sync::signal::Signal;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Instant, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Instant, Mutex, Ordering};
 
 /// The longest group name, in bytes; as for topics.
 const MAX_GROUP_NAME_BYTES: usize = 249;
@@ -29,76 +30,9 @@ pub(crate) struct Coordinator {
     groups: Mutex<Groups>,
     committed: CommittedOffsets,
     next_member: AtomicU64,
-    next_epoch: Mutex<Epoch>,
+    pub(super) next_epoch: Mutex<Epoch>,
     closed: AtomicBool,
-    deadlines: Arc<Deadlines>,
-}
-
-#[derive(Debug, Default)]
-struct Groups {
-    /// The groups that have members.
-    active: BTreeMap<String, Arc<Cell>>,
-    /// Those that have lost them, for as long as a member that was evicted may come back: so that it begins
-    /// where it began, if it has committed nothing.
-    left: BTreeMap<String, Weak<Cell>>,
-}
-
-impl Groups {
-    fn leave(&mut self, cell: &Arc<Cell>) {
-        self.active.remove(&cell.name);
-        self.left.retain(|_, cell| cell.strong_count() > 0);
-        self.left.insert(cell.name.clone(), Arc::downgrade(cell));
-    }
-
-    /// A group that is to have its first member.
-    fn begin(&mut self, name: &str, assignor: Arc<dyn Assignor>, assignor_name: String) -> Arc<Cell> {
-        let left = self.left.remove(name).and_then(|cell| cell.upgrade());
-        let cell = left.filter(|cell| cell.assignor_name == assignor_name);
-        let cell = cell.unwrap_or_else(|| {
-            let (name, state) = (name.to_owned(), Mutex::default());
-            Arc::new(Cell { name, assignor, assignor_name, state })
-        });
-        self.active.insert(name.to_owned(), Arc::clone(&cell));
-        cell
-    }
-}
-
-/// What a consumer that was evicted keeps: while it does, the group remembers where it was.
-#[derive(Debug)]
-pub(crate) struct FormerMembership {
-    cell: Arc<Cell>,
-    id: MemberId,
-}
-
-impl Drop for FormerMembership {
-    fn drop(&mut self) {
-        self.cell.state.lock().group.forget_evicted(self.id);
-    }
-}
-
-/// A group, and what is said to its members.
-struct Cell {
-    name: String,
-    assignor: Arc<dyn Assignor>,
-    assignor_name: String,
-    state: Mutex<State>,
-}
-
-impl fmt::Debug for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cell").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Default)]
-struct State {
-    group: Group,
-    /// To the consumers of the members.
-    links: BTreeMap<MemberId, Arc<Link>>,
-    /// Static members without a consumer, and until when they are waited for.
-    absent: BTreeMap<MemberId, Option<Instant>>,
-    /// Somebody is making an assignment.
-    is_assigning: bool,
+    pub(super) deadlines: Arc<Deadlines>,
 }
 
 /// Who wants to join a group.
@@ -138,53 +72,6 @@ pub(crate) struct MemberFacts {
     pub(crate) instance_id: Option<String>,
     pub(crate) is_present: bool,
     pub(crate) owned: Vec<TopicPartition>,
-}
-
-/// What the deadlines ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum NextLook {
-    At(Instant),
-    /// When something has changed.
-    Whenever,
-}
-
-impl State {
-    fn links_of(&self, members: impl IntoIterator<Item = MemberId>) -> Vec<Arc<Link>> {
-        members.into_iter().filter_map(|id| self.links.get(&id).cloned()).collect()
-    }
-
-    fn all_links(&self) -> Vec<Arc<Link>> {
-        self.links.values().cloned().collect()
-    }
-
-    /// Whether a member has polled too late, or has not come back in time.
-    fn is_late(&self, id: MemberId, now: Instant) -> bool {
-        self.links.get(&id).is_some_and(|link| link.is_evicted())
-            || self.absent.get(&id).is_some_and(|due| due.is_some_and(|due| due <= now))
-    }
-
-    /// Evicts those who do not poll. Who is late, and when to look again.
-    fn look_for_late(&self, now: Instant) -> (Vec<MemberId>, Option<NextLook>) {
-        let mut next: Option<NextLook> = None;
-        let mut soonest = |look| next = Some(next.map_or(look, |next: NextLook| next.min(look)));
-        self.links
-            .values()
-            .filter_map(|link| link.evict_if_late(now))
-            .for_each(|due| soonest(NextLook::At(due)));
-        self.absent.values().flatten().for_each(|&due| soonest(NextLook::At(due)));
-        let late: Vec<MemberId> =
-            self.group.members().map(|(id, _)| id).filter(|&id| self.is_late(id, now)).collect();
-        if self.group.members().any(|(_, member)| member.instance_id.is_some()) {
-            soonest(NextLook::Whenever);
-        }
-        (late, next)
-    }
-}
-
-/// Tells consumers that there is something to do for them. It may run wakers, which are others' code: no lock
-/// is held.
-fn ring(links: &[Arc<Link>]) {
-    links.iter().for_each(|link| link.ring());
 }
 
 impl Coordinator {
@@ -262,7 +149,7 @@ impl Coordinator {
         let link = Arc::new(Link::new(signal, max_poll_interval));
         state.links.insert(id, Arc::clone(&link));
         drop(state);
-        Ok(Membership { coordinator: Arc::clone(self), cell, id, link, instance, is_kept: false })
+        Ok(Membership::new(Arc::clone(self), cell, id, link, instance))
     }
 
     /// What is known of a group; `None` if it has no members.
@@ -357,7 +244,7 @@ impl Coordinator {
     }
 
     /// Takes a member out of its group, if it is to go.
-    fn leave(&self, cell: &Arc<Cell>, id: MemberId, is_to_go: impl FnOnce(&State) -> bool) {
+    pub(super) fn leave(&self, cell: &Arc<Cell>, id: MemberId, is_to_go: impl FnOnce(&State) -> bool) {
         let others = {
             let mut groups = self.groups.lock();
             let mut state = cell.state.lock();
@@ -404,151 +291,4 @@ fn check_name(setting: &'static str, name: &str) -> Result<()> {
         value: format!("a name of {} bytes", name.len()),
         allowed: format!("1 to {MAX_GROUP_NAME_BYTES} bytes long"),
     })
-}
-
-/// The place of a member in its group, for its consumer.
-#[derive(Debug)]
-pub(crate) struct Membership {
-    coordinator: Arc<Coordinator>,
-    cell: Arc<Cell>,
-    id: MemberId,
-    link: Arc<Link>,
-    instance: Option<Instance>,
-    /// Of one that was evicted: a [`FormerMembership`] goes on.
-    is_kept: bool,
-}
-
-impl Membership {
-    pub(crate) fn id(&self) -> MemberId {
-        self.id
-    }
-
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.link
-    }
-
-    /// What is kept of a membership that was evicted.
-    pub(crate) fn into_former(mut self) -> FormerMembership {
-        self.is_kept = true;
-        FormerMembership { cell: Arc::clone(&self.cell), id: self.id }
-    }
-
-    /// The member subscribes otherwise.
-    pub(crate) fn subscribe(&self, topics: SubscribedTopics) {
-        let concerned = {
-            let mut state = self.cell.state.lock();
-            if state.group.subscribe(self.id, topics) { state.all_links() } else { Vec::new() }
-        };
-        ring(&concerned);
-    }
-
-    /// Makes a new assignment, if that is due and nobody else is at it; tells those whom it concerns.
-    pub(crate) fn assign(&self) -> Result<()> {
-        loop {
-            let snapshot = {
-                let mut state = self.cell.state.lock();
-                if !state.group.is_stale() || state.is_assigning {
-                    return Ok(());
-                }
-                state.is_assigning = true;
-                state.group.snapshot()
-            };
-            let assigning = Assigning(&self.cell);
-            let assignment = self.cell.assignor.assign(&snapshot.subscription);
-            assignor::check(&snapshot.subscription, &assignment).map_err(|reason| {
-                let (group, assignor) = (self.cell.name.clone(), self.cell.assignor_name.clone());
-                Error::InvalidAssignment { group, assignor, reason }
-            })?;
-            let concerned = {
-                let mut state = self.cell.state.lock();
-                assigning.has_succeeded(&mut state);
-                if !state.group.install(&snapshot, &assignment) {
-                    continue;
-                }
-                state.links_of(state.group.concerned().collect::<Vec<_>>())
-            };
-            ring(&concerned);
-            return Ok(());
-        }
-    }
-
-    /// What this member is to give up.
-    pub(crate) fn to_revoke(&self) -> Vec<Place> {
-        self.cell.state.lock().group.to_revoke(self.id)
-    }
-
-    /// Gives up partitions, after everything that is to be committed of them was.
-    pub(crate) fn release(&self, places: &[Place]) {
-        let next = {
-            let mut state = self.cell.state.lock();
-            let next = state.group.release(self.id, places);
-            state.links_of(next)
-        };
-        ring(&next);
-    }
-
-    /// Takes what is meant for this member and read by nobody.
-    pub(crate) fn take(&self) -> Vec<Taken> {
-        let mut state = self.cell.state.lock();
-        let mut next_epoch = self.coordinator.next_epoch.lock();
-        state.group.take(self.id, &mut next_epoch)
-    }
-
-    /// Reading a partition began at `offset`, without a committed offset.
-    pub(crate) fn note_begun(&self, place: Place, offset: u64) {
-        self.cell.state.lock().group.note_begun(place, offset);
-    }
-
-    /// Begins to commit, if this member still reads all of it by the same assignment; else it is said which
-    /// partition it does not. The commit counts from now on.
-    pub(crate) fn stage(&self, commits: &[Commit], by: WrittenBy) -> Result<Result<StagedCommit>, Place> {
-        // Held until the commits have their place: who takes a partition over sees them.
-        let state = self.cell.state.lock();
-        match commits.iter().find(|commit| !state.group.owns(self.id, commit.place(), commit.epoch)) {
-            Some(lost) => Err(lost.place()),
-            None => Ok(self.coordinator.committed.stage(&self.cell.name, commits, by)),
-        }
-    }
-}
-
-/// Somebody is making an assignment. If that ends in an error or a panic, others try.
-struct Assigning<'a>(&'a Cell);
-
-impl Assigning<'_> {
-    fn has_succeeded(self, state: &mut State) {
-        state.is_assigning = false;
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Assigning<'_> {
-    fn drop(&mut self) {
-        let others = {
-            let mut state = self.0.state.lock();
-            state.is_assigning = false;
-            state.all_links()
-        };
-        ring(&others);
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        let Some(instance) = self.instance.as_ref().filter(|_| !self.link.is_evicted()) else {
-            self.coordinator.leave(&self.cell, self.id, |_| true);
-            if self.link.is_evicted() && !self.is_kept {
-                self.cell.state.lock().group.forget_evicted(self.id);
-            }
-            return;
-        };
-        let next = {
-            let mut state = self.cell.state.lock();
-            state.links.remove(&self.id);
-            state.absent.insert(self.id, Instant::now().checked_add(instance.timeout));
-            let next = state.group.go_absent(self.id);
-            state.links_of(next)
-        };
-        ring(&next);
-        self.coordinator.deadlines.look_again();
-    }
 }

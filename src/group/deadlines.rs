@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use super::coordinator::{Coordinator, NextLook};
+use super::cell::NextLook;
+use super::coordinator::Coordinator;
 use crate::error::{Error, Result};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Event, Instant, Listener, Mutex, Weak};

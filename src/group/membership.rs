@@ -12,8 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assignor::{Assignment, GroupSubscription, MemberSubscription};
+use super::commit::Epoch;
 use super::commit_record::Place;
-use super::committed_offsets::Epoch;
 use crate::ids::TopicPartition;
 use crate::sync::Arc;
 
@@ -275,7 +275,7 @@ impl Group {
         self.version != self.assigned_version
     }
 
-    /// Whether everybody reads what is meant for them, and nobody is away.
+    /// Whether everybody reads what is meant for them.
     pub(super) fn is_settled(&self) -> bool {
         !self.is_stale() && self.members.values().all(|member| member.owned == member.meant)
     }

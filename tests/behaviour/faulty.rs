@@ -86,8 +86,8 @@ impl<T> fmt::Debug for Hidden<T> {
 }
 
 impl Faulty {
-    /// Fails this operation from now on, on every path that has this in it, or ends with it, if it ends in `$`. A
-    /// file keeps the path with which it was opened.
+    /// Fails this operation from now on, on every path that has this in it, or ends with it, if it ends in
+    /// `$`. A file keeps the path with which it was opened.
     pub(crate) fn refuse(&self, operation: Operation, path: &'static str, kind: io::ErrorKind) {
         self.state().refused.push((operation, path, kind));
     }

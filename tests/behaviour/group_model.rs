@@ -126,8 +126,8 @@ impl<'a> Script<'a> {
         self.broker.delete_topic(name).expect("it exists");
         self.oracle.delete(name);
         for member in &mut self.members {
-            let gone = member.holds.extract_if(.., |at, _| at.topic == name);
-            member.deleted.extend(gone.map(|(at, _)| at));
+            member.deleted.extend(member.holds.keys().filter(|at| at.topic == name).cloned());
+            member.holds.retain(|at, _| at.topic != name);
         }
     }
 
@@ -242,9 +242,9 @@ impl<'a> Script<'a> {
         let (wants, instance) = (member.is.wants, member.is.instance);
         let had = member.holds.keys().cloned().collect();
         if self.rng.one_in(2) {
-            member.close(&mut self.oracle)
+            member.close(&mut self.oracle);
         } else {
-            drop(member)
+            drop(member);
         }
         let of_group = &mut self.oracle.groups[group];
         match instance {

@@ -206,8 +206,8 @@ fn reading_may_fail_at_any_call_and_goes_on_where_it_was() {
     });
 }
 
-/// Fails the syncs of files of one partition, whoever asks for them: of its first file when it is told to, or of
-/// all while it is told to.
+/// Fails the syncs of files of one partition, whoever asks for them: of its first file when it is told to, or
+/// of all while it is told to.
 #[derive(Debug, Default)]
 struct SyncFaults {
     /// How many syncs of the first file are to fail.

@@ -1,5 +1,5 @@
-//! What the process uses: bytes, counted by its allocator, and open files. For the test of what a partition costs
-//! and the benchmark beside it.
+//! What the process uses: bytes, counted by its allocator, and open files. For the test of what a partition
+//! costs and the benchmark beside it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI64, Ordering};
