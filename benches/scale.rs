@@ -2,6 +2,7 @@
 //! one, in memory and on disk, keyed alike; and what a partition takes that nobody uses. The lines that begin
 //! with `scale` say it in a few words.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
+#![allow(clippy::print_stdout, reason = "what criterion does not compare")]
 
 #[path = "../tests/scale/counting.rs"]
 mod counting;
@@ -96,7 +97,7 @@ fn send(c: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         for (partitions, sender) in [1, PARTITIONS].into_iter().zip(&mut senders) {
             group.bench_function(format!("{place}/send, {partitions} partitions"), |b| {
-                b.iter(|| sender.send())
+                b.iter(|| sender.send());
             });
         }
         group.finish();

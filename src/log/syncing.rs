@@ -50,6 +50,14 @@ impl SyncSource for PartitionLog {
         }
     }
 
+    fn not_synced(&self, unsynced: &Unsynced) {
+        let Some(home) = self.home() else { return };
+        home.tail.lock().not_synced(unsynced);
+        if self.check_readable().is_ok() {
+            self.try_again_later(home);
+        }
+    }
+
     fn is_to_be_looked_at(&self) -> bool {
         self.home().is_some_and(|home| home.tail.lock().is_to_be_looked_at())
     }
@@ -126,7 +134,10 @@ impl SyncSource for PartitionLog {
                 wakeups.decide(&tail.give_up_waiting(), &Err(unknown));
                 // What somebody had begun to write ended in a panic.
                 let error = self.take_back(home, &tail, error, Some(fault.to_owned()), wakeups);
-                self.try_again_later(home);
+                // The files of one that was deleted are gone.
+                if self.check_readable().is_ok() {
+                    self.try_again_later(home);
+                }
                 Err(error)
             }
         }
