@@ -85,10 +85,12 @@ impl SyncSource for PartitionLog {
         if !tail.is_at_rest() || !stage.is_at_rest(tail.end_offset()) {
             return;
         }
-        let given_up = (stage.rest(self.view()), tail.rest());
+        let chunks = stage.rest(self.view());
+        drop(stage);
+        let file = tail.rest();
+        drop(tail);
         // Closing and freeing need no lock.
-        drop((stage, tail));
-        drop(given_up);
+        drop((chunks, file));
     }
 
     fn write_mark(&self) {
