@@ -2,6 +2,7 @@
 //! one, in memory and on disk, keyed alike; and what a partition takes that nobody uses. The lines that begin
 //! with `scale` say it in a few words.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
+#![allow(clippy::print_stdout, reason = "what criterion does not compare")]
 
 #[path = "../tests/scale/counting.rs"]
 mod counting;

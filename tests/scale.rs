@@ -176,6 +176,21 @@ fn use_all(broker: &Broker, rounds: usize) {
 }
 
 #[test]
+fn a_broker_falls_asleep_whose_topic_was_deleted_before_it_was_synced() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let broker = Broker::open(dir.path()).expect("a fresh directory");
+    broker.create_topic("t", TopicConfig::new().segment_bytes(4096)).expect("a free name");
+    let producer = broker.producer::<Raw, Raw>("t").expect("it exists");
+    for _ in 0..10 {
+        producer.send(b"key", &[7; 1_000]).expect("room");
+    }
+    broker.delete_topic("t").expect("no fault");
+    assert_falls_asleep();
+    drop(producer);
+}
+
+#[test]
 fn partitions_in_memory_that_hold_nothing_are_small() {
     let _alone = alone();
     let broker = Broker::in_memory();

@@ -275,6 +275,13 @@ impl DiskTail {
         self.unpublished = self.unpublished.take().or(unpublished);
     }
 
+    /// Takes back what a sync was to do that could not be tried, but for those who waited for it.
+    pub(super) fn not_synced(&mut self, unsynced: &Unsynced) {
+        self.restore_unpublished(unsynced.unpublished.clone());
+        // If it was for a mark alone, the next rest comes to that.
+        self.mark_unsynced = true;
+    }
+
     /// Those who wait for a sync that will not be.
     pub(super) fn give_up_waiting(&mut self) -> Vec<Promise> {
         std::mem::take(&mut self.waiting)

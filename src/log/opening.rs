@@ -5,7 +5,7 @@ use super::identity::{LogIdentity, LogPlace};
 use super::offset_index::FrameStart;
 use super::partition_log::{DISK_TAIL_BYTES, Disk, PartitionLog};
 use super::recovery::{self, Damage, Mending, Recovered, Request, Verified};
-use super::segment::Segment;
+use super::segment::{Segment, SyncError};
 use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::stage::Stage;
 use super::view::View;
@@ -49,7 +49,7 @@ impl PartitionLog {
             created: place.clock.now().as_millis(),
             previous: None,
         };
-        Segment::create(&place.files(), &header)?.sync()
+        Segment::create(&place.files(), &header)?.sync().map_err(SyncError::into_error)
     }
 
     /// Looks through a log on disk. Changes nothing, and leaves no file open.

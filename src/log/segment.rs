@@ -16,7 +16,7 @@ use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_file_na
 use crate::error::{Error, Result};
 use crate::record::frame::{BadFrame, CrcSeed, Frame};
 use crate::seeded_bugs::{Bug, is_planted};
-use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
+use crate::storage::{OpenMode, Storage, StorageFile, is_out_of_files, read_exact_at, write_all_at};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock, TrackedArc, Weak};
 
 /// How much one read from a file brings in, unless a frame is larger.
@@ -318,7 +318,7 @@ impl Segment {
 
 impl OpenSegment {
     /// Makes the file's content and its name survive a power loss.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub(super) fn sync(&self) -> Result<(), SyncError> {
         let synced = self.file.sync_data();
         let synced = if is_planted(Bug::FailedSyncRetried) {
             synced.or_else(|_| self.file.sync_data())
@@ -326,10 +326,14 @@ impl OpenSegment {
             synced
         };
         let Segment { dir, name_synced, .. } = &*self.segment;
-        synced.map_err(|error| Error::io("sync", &self.segment.path())(error))?;
+        synced.map_err(|error| SyncError::Failed(Error::io("sync", &self.segment.path())(error)))?;
         if !name_synced.load(Ordering::Acquire) {
             if !is_planted(Bug::NoDirSyncAfterCreate) {
-                dir.storage.sync_dir(&dir.path).map_err(Error::io("sync directory", &dir.path))?;
+                dir.storage.sync_dir(&dir.path).map_err(|error| {
+                    let is_tried = !is_out_of_files(&error);
+                    let error = Error::io("sync directory", &dir.path)(error);
+                    if is_tried { SyncError::Failed(error) } else { SyncError::NotTried(error) }
+                })?;
             }
             name_synced.store(true, Ordering::Release);
         }
@@ -356,6 +360,23 @@ pub(crate) enum WriteError {
     Undone(Error),
     /// Something was left that is none of the log, and which would lie across it if it went on.
     NotUndone(String),
+}
+
+/// How a sync failed.
+#[derive(Debug)]
+pub(crate) enum SyncError {
+    /// What was to be synced may be lost.
+    Failed(Error),
+    /// It was not begun; nothing keeps anybody from trying again.
+    NotTried(Error),
+}
+
+impl SyncError {
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Failed(error) | Self::NotTried(error) => error,
+        }
+    }
 }
 
 /// What a read brought.

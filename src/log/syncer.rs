@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::chunk::StagedBytes;
 use super::completion::{AppendFault, Completion, Promise};
 use super::identity::LogIdentity;
-use super::segment::OpenSegment;
+use super::segment::{OpenSegment, SyncError};
 use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
 use crate::sync::{Listener, Mutex, MutexGuard, Weak};
@@ -26,17 +26,27 @@ pub(super) struct Unsynced {
 
 impl Unsynced {
     /// Syncs it. A storage that panics has failed: it is not known what it did.
-    fn sync(&self) -> Result<(), String> {
+    fn sync(&self) -> Result<(), Unfinished> {
         let sync = || self.segments.iter().try_for_each(OpenSegment::sync);
         match catch_unwind(AssertUnwindSafe(sync)) {
-            Ok(outcome) => outcome.map_err(|error| error.to_string()),
-            Err(_) => Err("the storage panicked".to_owned()),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(SyncError::Failed(error))) => Err(Unfinished::Failed(error.to_string())),
+            Ok(Err(SyncError::NotTried(error))) => Err(Unfinished::NotTried(error)),
+            Err(_) => Err(Unfinished::Failed("the storage panicked".to_owned())),
         }
     }
 
     fn decide(&self, outcome: &Result<(), AppendFault>, wakeups: &mut Wakeups) {
         wakeups.decide(&self.waiting, outcome);
     }
+}
+
+/// Why a sync has not made safe what it was to.
+enum Unfinished {
+    /// For this reason it may be lost.
+    Failed(String),
+    /// Some of it could not be tried.
+    NotTried(Error),
 }
 
 /// A log, as far as syncing needs it.
@@ -68,6 +78,9 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
 
     /// Gives up what the log needs only while it is in use, unless something of it is not synced.
     fn rest(&self);
+
+    /// Takes note of a sync that could not be tried: what it was to do is left to the next one.
+    fn not_synced(&self, unsynced: &Unsynced);
 
     /// Writes a sync mark, if the log does not say yet how far it is synced.
     fn write_mark(&self);
@@ -244,7 +257,7 @@ impl Syncer {
         let Some(unsynced) = unsynced.or_else(|| self.left.lock().take()) else { return Ok(()) };
         let outcome = match known_fault {
             // The log was dropped before it could write it again.
-            Some(fault) => Err(fault.clone()),
+            Some(fault) => Err(Unfinished::Failed(fault.clone())),
             None => unsynced.sync(),
         };
         // Not held during the sync: it does not keep the log, and with it the directory, in use.
@@ -254,10 +267,19 @@ impl Syncer {
                 unsynced.decide(&Ok(()), wakeups);
                 Ok(())
             }
-            (Err(fault), Some(log)) => {
+            (Err(Unfinished::NotTried(error)), log) => {
+                let unknown = AppendFault::Unknown(error.to_string());
+                unsynced.decide(&Err(unknown), wakeups);
+                match log {
+                    Some(log) => log.not_synced(&unsynced),
+                    None => self.leave(unsynced),
+                }
+                Err(error)
+            }
+            (Err(Unfinished::Failed(fault)), Some(log)) => {
                 self.write_again(log.as_ref(), &fault, Some(&unsynced), known_fault, wakeups)
             }
-            (Err(fault), None) => {
+            (Err(Unfinished::Failed(fault)), None) => {
                 unsynced.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
                 Err(self.failed(known_fault.insert(fault)))
             }

@@ -50,6 +50,14 @@ impl SyncSource for PartitionLog {
         }
     }
 
+    fn not_synced(&self, unsynced: &Unsynced) {
+        let Some(home) = self.home() else { return };
+        home.tail.lock().not_synced(unsynced);
+        if self.check_readable().is_ok() {
+            self.try_again_later(home);
+        }
+    }
+
     fn is_to_be_looked_at(&self) -> bool {
         self.home().is_some_and(|home| home.tail.lock().is_to_be_looked_at())
     }
@@ -77,10 +85,12 @@ impl SyncSource for PartitionLog {
         if !tail.is_at_rest() || !stage.is_at_rest(tail.end_offset()) {
             return;
         }
-        let given_up = (stage.rest(self.view()), tail.rest());
+        let chunks = stage.rest(self.view());
+        drop(stage);
+        let file = tail.rest();
+        drop(tail);
         // Closing and freeing need no lock.
-        drop((stage, tail));
-        drop(given_up);
+        drop((chunks, file));
     }
 
     fn write_mark(&self) {
@@ -126,7 +136,10 @@ impl SyncSource for PartitionLog {
                 wakeups.decide(&tail.give_up_waiting(), &Err(unknown));
                 // What somebody had begun to write ended in a panic.
                 let error = self.take_back(home, &tail, error, Some(fault.to_owned()), wakeups);
-                self.try_again_later(home);
+                // The files of one that was deleted are gone.
+                if self.check_readable().is_ok() {
+                    self.try_again_later(home);
+                }
                 Err(error)
             }
         }

@@ -101,9 +101,6 @@ impl View {
         if offset < self.start_offset {
             return Location::OutOfRange { earliest: self.start_offset, latest: self.end_offset() };
         }
-        // Meanwhile it may have been written again, and another one have its place.
-        let same = self.segment_of(segment.base_offset());
-        let segment = same.filter(|same| same.base_offset() == segment.base_offset()).unwrap_or(segment);
         // Meanwhile a chunk may have left the view, and its bytes are to be read from the file.
         if segment.readable() > position && segment.end_offset() > offset {
             return Location::Segment(Arc::clone(segment));

@@ -48,6 +48,8 @@ pub enum OpenMode {
 /// * Every method is called from several threads, and at the same time: senders, pollers and the broker's own
 ///   threads. None of them may use the broker that it belongs to.
 /// * Paths are absolute, and lie in the broker's directory or are that directory.
+/// * Files are opened when they are used, and closed when they were not for a while. What is written to one
+///   is synced through the same [`StorageFile`]; only what a process left behind is synced by another one.
 /// * Errors are those of [`std::io`]. The kinds `NotFound`, `AlreadyExists`, `StorageFull`, `QuotaExceeded`
 ///   and `Interrupted` are told apart by the callers. An error says that nothing was done, or that it is not
 ///   known what was; success is believed.
@@ -270,6 +272,12 @@ pub enum LockOutcome {
     Acquired(Box<dyn DirLock>),
     /// Somebody else has it, who wrote this into it.
     HeldBy(String),
+}
+
+/// Whether nothing was done because the process, or the system, has too many files open.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    // `ENFILE` and `EMFILE`, on all systems that have them.
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// Reads exactly `buf.len()` bytes at `position`; the file ending before that is `UnexpectedEof`.

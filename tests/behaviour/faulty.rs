@@ -22,6 +22,8 @@ pub(crate) enum Operation {
     WriteHalf,
     Cut,
     Sync,
+    /// There are too many files open, whatever the answer is to be.
+    SyncDir,
     Remove,
     Read,
     /// Panics when it is to write.
@@ -316,6 +318,7 @@ impl Storage for Faulty {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.check(Operation::SyncDir, dir).map_err(|_| io::Error::from_raw_os_error(24))?;
         self.files.sync_dir(dir)
     }
 

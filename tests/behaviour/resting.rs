@@ -127,6 +127,30 @@ fn a_record_for_a_file_that_cannot_be_opened_is_not_appended_and_the_next_one_is
 }
 
 #[test]
+fn a_directory_that_cannot_be_opened_to_be_synced_suspends_nothing() {
+    for durability in ON_DISK {
+        let storage = Faulty::default();
+        let broker = storage.open_broker();
+        let producer = topic(&broker, TopicConfig::new().durability(durability));
+        send(&producer, 0..3);
+        storage.refuse(Operation::SyncDir, "t-0", Other);
+        let value = format!("{:01200}", 3);
+        match producer.send((), &value) {
+            Ok(_) => assert_eq!(durability, Durability::ProcessCrash),
+            outcome => assert_fails!(outcome, Error::OutcomeUnknown { offset: 3, .. }),
+        }
+        assert_fails!(producer.flush(), Error::Io { operation: "sync directory", .. });
+        assert!(broker.health().is_good(), "{:?}", broker.health());
+        storage.allow_all();
+        producer.flush().expect("it can be synced now");
+        send(&producer, 4..5);
+        assert_holds(&broker, 5);
+        storage.wait_until_closed("t-0");
+        assert_eq!(storage.closed_unsynced().len(), 0);
+    }
+}
+
+#[test]
 fn a_reader_of_a_segment_that_is_deleted_before_it_is_opened_is_told_so() {
     let storage = Faulty::default();
     let broker = storage.open_broker();

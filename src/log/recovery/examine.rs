@@ -125,12 +125,11 @@ impl Examined {
         let stands_in = self.parts.first().filter(|_| !self.leftovers.is_empty());
         let scanned = self.parts.iter().filter(|part| part.is_scanned && part.end_offset > self.synced);
         let scanned = scanned.filter(|_| !self.is_all_synced);
-        let mut last = None;
         for part in stands_in.into_iter().chain(scanned) {
             part.file.sync_content(storage)?;
-            last = Some(part);
         }
-        last.map_or(Ok(()), |part| part.file.sync_name(storage))
+        // What was removed may come back otherwise, and what was made be lost.
+        self.parts.last().map_or(Ok(()), |part| part.file.sync_name(storage))
     }
 }
 

@@ -83,9 +83,10 @@ impl Examined {
         let verdict = std::mem::replace(&mut self.verdict, Verdict::Sound);
         let mut mender = Mender { storage, dir: &dir.path, identity, now, log: self };
         let mut found = Mending { scanned_bytes: mender.log.scanned_bytes, ..Mending::default() };
+        let mut names_synced = false;
         match verdict {
             // It was synced when it was read.
-            Verdict::Sound => {}
+            Verdict::Sound => names_synced = true,
             Verdict::Torn { part, at } => {
                 found.torn_tail = Some(mender.cut(part, at)?);
                 mender.sync()?;
@@ -96,7 +97,11 @@ impl Examined {
                 found.damaged = list;
             }
         }
-        Ok(mender.log.into_recovered(dir, identity, policy, found))
+        let recovered = mender.log.into_recovered(dir, identity, policy, found);
+        if names_synced {
+            recovered.segments.iter().for_each(|segment| segment.note_name_synced());
+        }
+        Ok(recovered)
     }
 
     /// Makes a log of it that is only read: nothing is changed.

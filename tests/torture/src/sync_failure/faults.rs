@@ -8,7 +8,7 @@ use crate::common::random::Random;
 use crate::sim::disk::SimCall;
 
 const EIO: i32 = 5;
-const EMFILE: i32 = 24;
+pub(crate) const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const FOR_LONG: u64 = u64::MAX;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ottla::storage::Storage;
 use ottla::{Broker, Durability, Error, Raw, TopicConfig};
 
-use super::faults::Faults;
+use super::faults::{EMFILE, Faults};
 use super::ledger::{Fate, Found, Ledger, PARTITIONS, PLACES, topic_of};
 use crate::common::outcome::{Failure, Finding};
 use crate::common::process::unexpected;
@@ -143,6 +143,12 @@ impl Scene<'_> {
         let fate = match error {
             Error::OutcomeUnknown { .. } => Fate::Unknown,
             Error::PartitionFailed { .. } | Error::StorageFull { .. } => Fate::Refused,
+            // A directory that cannot be opened to be synced: a sync that was not tried, which has not failed.
+            Error::Io { operation: "sync directory", source, .. }
+                if source.raw_os_error() == Some(EMFILE) =>
+            {
+                Fate::Unknown
+            }
             _ if self.is_off() => Fate::Unknown,
             other => return Err(Failure::new(Finding::WrongError, format!("{what}: {other}"))),
         };
