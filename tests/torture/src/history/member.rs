@@ -1,0 +1,272 @@
+//! A member of a group: polls, processes, commits before it polls again; and is killed, stalled or closed as
+//! it is told.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ottla::{Error, Raw, Records, TopicPartition};
+
+use super::events::{Outcome, Partition, Read, What};
+use super::group::{self, Spec};
+use super::producer::value_of;
+use super::recorder::Tape;
+use super::scene::{Phase, Scene};
+use crate::common::outcome::{Failure, Finding};
+use crate::common::process::unexpected;
+use crate::common::random::Random;
+
+/// What a reader is told to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    None,
+    /// It is dropped without a close.
+    Kill,
+    /// So it is by a panic on its thread.
+    Panic,
+    /// It does not poll for longer than a member may.
+    Stall,
+    /// It is away for so long, and killed then.
+    StallAndKill,
+    Close,
+}
+
+const ORDERS: [Order; 6] =
+    [Order::None, Order::Kill, Order::Panic, Order::Stall, Order::StallAndKill, Order::Close];
+
+/// Where an order is left for a reader.
+#[derive(Debug, Default)]
+pub(crate) struct Orders(AtomicU8);
+
+impl Orders {
+    pub(crate) fn give(&self, order: Order) {
+        self.0.store(order as u8, Ordering::Release);
+    }
+
+    pub(crate) fn take(&self) -> Order {
+        ORDERS[usize::from(self.0.swap(Order::None as u8, Ordering::AcqRel))]
+    }
+}
+
+/// What a panic on order carries.
+#[derive(Debug)]
+pub(crate) struct Ordered;
+
+/// How a turn of a member ends.
+enum Turn {
+    GoOn,
+    Kill,
+    Close,
+}
+
+struct Worker {
+    scene: Arc<Scene>,
+    spec: Arc<Spec>,
+    tape: Tape,
+    orders: Arc<Orders>,
+    random: Random,
+    member: group::Member,
+    /// When it polled last, or began to join.
+    polled_at: Instant,
+}
+
+/// The life of a member, on its thread.
+pub(crate) fn live(
+    scene: Arc<Scene>,
+    spec: Arc<Spec>,
+    orders: Arc<Orders>,
+    name: String,
+    mut random: Random,
+) -> Result<(), Failure> {
+    let tape = scene.recorder.tape(name, Some(spec.number));
+    let polled_at = Instant::now();
+    let member = spec.join(&scene, &tape, &mut random)?;
+    let mut worker = Worker { scene, spec, tape, orders, random, member, polled_at };
+    loop {
+        match worker.turn()? {
+            Turn::GoOn => {}
+            Turn::Kill => return Ok(()),
+            Turn::Close => return worker.close(),
+        }
+    }
+}
+
+impl Worker {
+    fn turn(&mut self) -> Result<Turn, Failure> {
+        if self.scene.is_at(Phase::Failed) {
+            return Ok(Turn::Kill);
+        }
+        let Some(records) = self.poll()? else { return Ok(Turn::GoOn) };
+        // Rather with something in hand than without.
+        let is_a_moment = !records.is_empty() || self.random.one_in(8);
+        let order = if is_a_moment { self.orders.take() } else { Order::None };
+        match order {
+            Order::Kill => self.die(&records).map(|()| Turn::Kill),
+            Order::Panic => {
+                self.die(&records)?;
+                resume_unwind(Box::new(Ordered))
+            }
+            Order::StallAndKill => {
+                self.stall();
+                self.die(&records).map(|()| Turn::Kill)
+            }
+            Order::Stall => {
+                if self.random.one_in(3) {
+                    self.commit(&records)?;
+                    self.stall();
+                } else {
+                    self.stall();
+                    self.commit(&records)?;
+                }
+                Ok(Turn::GoOn)
+            }
+            Order::None => {
+                self.process(&records);
+                self.commit(&records)?;
+                Ok(Turn::GoOn)
+            }
+            Order::Close => {
+                self.commit(&records)?;
+                Ok(Turn::Close)
+            }
+        }
+    }
+
+    /// `None`: it was told that it is no member any more.
+    fn poll(&mut self) -> Result<Option<Records<Raw, Raw>>, Failure> {
+        let timeout = Duration::from_millis(self.random.below(20));
+        let begun = self.tape.step();
+        let polled_at = Instant::now();
+        let outcome = self.member.consumer.poll(timeout);
+        match outcome {
+            Ok(records) => {
+                self.member.hear(&self.tape);
+                self.polled_at = polled_at;
+                if !records.is_empty() {
+                    let reads = reads(&records, &self.tape)?;
+                    self.tape.note(begun, What::Polled(reads));
+                }
+                Ok(Some(records))
+            }
+            Err(error) if group::is_eviction(&error) => {
+                self.must_have_been_away(&error)?;
+                self.tape.note(begun, What::Evicted);
+                self.polled_at = polled_at;
+                Ok(None)
+            }
+            Err(error) => Err(unexpected("the poll of a member")(error)),
+        }
+    }
+
+    fn process(&mut self, records: &Records<Raw, Raw>) {
+        if !records.is_empty() && self.random.one_in(4) {
+            thread::sleep(Duration::from_micros(self.random.below(4_000)));
+        }
+    }
+
+    /// Commits what was polled, in one way or another.
+    fn commit(&mut self, records: &Records<Raw, Raw>) -> Result<(), Failure> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        if self.random.one_in(4) {
+            self.commit_part(records)?;
+        }
+        let consumer = &self.member.consumer;
+        let begun = self.tape.step();
+        let outcome = if self.random.one_in(4) {
+            consumer.commit_offsets(ends(records).into_iter().map(|((topic, number), end)| {
+                let partition = TopicPartition::new(topic, number);
+                (partition, end)
+            }))
+        } else {
+            consumer.commit(records)
+        };
+        let places = ends(records).into_iter();
+        let places = places.map(|((topic, number), end)| (self.tape.place(topic, number), end)).collect();
+        self.note_commit(begun, places, outcome)
+    }
+
+    /// Commits through one of the records.
+    fn commit_part(&mut self, records: &Records<Raw, Raw>) -> Result<(), Failure> {
+        let at = self.random.below(records.len().max(1) as u64) as usize;
+        let Some(record) = records.iter().nth(at) else { return Ok(()) };
+        let begun = self.tape.step();
+        let outcome = self.member.consumer.commit_through(&record);
+        let place = self.tape.place(record.topic(), record.partition());
+        self.note_commit(begun, vec![(place, record.offset() + 1)], outcome)
+    }
+
+    fn note_commit(
+        &mut self,
+        begun: u64,
+        places: Vec<(Partition, u64)>,
+        outcome: ottla::Result<()>,
+    ) -> Result<(), Failure> {
+        let told = match outcome {
+            Ok(()) => Outcome::Done,
+            Err(error) if group::is_refusal(&error) => {
+                self.must_have_been_away(&error)?;
+                Outcome::Refused
+            }
+            Err(Error::OutcomeUnknown { .. }) => Outcome::Unknown,
+            Err(error) => return Err(unexpected("the commit of a member")(error)),
+        };
+        self.tape.note(begun, What::Committed(places, told));
+        Ok(())
+    }
+
+    fn stall(&mut self) {
+        let most = self.spec.max_poll_interval;
+        thread::sleep(most + most.mul_f64(self.random.below(100) as f64 / 100.0));
+    }
+
+    /// Somewhere between the poll and the next one: with all, some or nothing of it committed.
+    fn die(&mut self, records: &Records<Raw, Raw>) -> Result<(), Failure> {
+        match self.random.below(4) {
+            0 => self.commit(records)?,
+            1 => self.commit_part(records)?,
+            _ => {}
+        }
+        let begun = self.tape.step();
+        self.tape.note(begun, What::Killed { was_away: self.was_away() });
+        Ok(())
+    }
+
+    fn close(self) -> Result<(), Failure> {
+        let begun = self.tape.step();
+        self.tape.note(begun, What::Closed { was_away: self.was_away() });
+        self.member.consumer.close().map_err(unexpected("a member does not close"))
+    }
+
+    /// Whether it may have been evicted by now. Asked after the step of what it is asked for.
+    fn was_away(&self) -> bool {
+        self.polled_at.elapsed() >= self.spec.max_poll_interval
+    }
+
+    fn must_have_been_away(&self, error: &Error) -> Result<(), Failure> {
+        if self.was_away() {
+            return Ok(());
+        }
+        let (away, allowed) = (self.polled_at.elapsed(), self.spec.max_poll_interval);
+        let what = format!("a member that polled {away:?} ago, and may be away for {allowed:?}: {error}");
+        Err(Failure::new(Finding::WrongError, what))
+    }
+}
+
+/// What a poll returned.
+pub(crate) fn reads(records: &Records<Raw, Raw>, tape: &Tape) -> Result<Vec<Read>, Failure> {
+    let reads = records.iter().map(|record| {
+        let partition = tape.place(record.topic(), record.partition());
+        Ok(Read { partition, offset: record.offset(), value: value_of(record.value_bytes())? })
+    });
+    reads.collect()
+}
+
+/// How far each partition is polled.
+fn ends(records: &Records<Raw, Raw>) -> BTreeMap<(&str, u32), u64> {
+    records.iter().map(|record| ((record.topic(), record.partition()), record.offset() + 1)).collect()
+}
