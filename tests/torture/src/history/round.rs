@@ -151,11 +151,14 @@ impl Round {
 
     /// Nobody sends any more: all readers get to the end, and leave.
     fn drain(&mut self) -> Result<(), Failure> {
-        self.scene.set_phase(Phase::Draining);
+        self.scene.set_phase(Phase::Stopping);
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.reap()?;
-            let behind = if self.senders.is_empty() { self.behind()? } else { Vec::new() };
+            if self.senders.is_empty() {
+                self.scene.set_phase(Phase::Draining);
+            }
+            let behind = self.behind()?;
             if self.senders.is_empty() && self.by_hand.is_empty() && behind.is_empty() {
                 break;
             }

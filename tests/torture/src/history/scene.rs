@@ -23,6 +23,8 @@ const MAX_PARTITIONS: u32 = 9;
 pub(crate) enum Phase {
     /// Everybody does what they like.
     Going,
+    /// Producers are to end.
+    Stopping,
     /// Nobody sends any more, and readers are to read all that there is.
     Draining,
     /// Something went wrong: all threads are to end.
