@@ -5,6 +5,7 @@ mod kinds;
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use codec::{CodecError, DecodeError, RecordPart};
 
@@ -212,6 +213,31 @@ pub enum Error {
         found: &'static str,
     },
 
+    /// The members of a group assign partitions in one way, and this one wants another.
+    #[error(
+        "group {group:?} assigns partitions by {existing:?}, not by {requested:?}: its members must agree"
+    )]
+    AssignorMismatch {
+        /// The group.
+        group: String,
+        /// The name of the assignor that its members have.
+        existing: String,
+        /// The name of the one asked for.
+        requested: String,
+    },
+
+    /// The assignor of a group made an assignment that cannot be. The members keep what they have, and each
+    /// of their polls answers this until the assignor is right or the group changes.
+    #[error("the assignor {assignor:?} of group {group:?} is wrong: {reason}")]
+    InvalidAssignment {
+        /// The group.
+        group: String,
+        /// The assignor's name.
+        assignor: String,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// The metadata of a commit is too long.
     #[error("metadata of {size} bytes is too long for a commit; {max} are allowed")]
     CommitMetadataTooLarge {
@@ -287,14 +313,66 @@ pub enum Error {
         partition: TopicPartition,
     },
 
-    /// The group already has a member. Wait until it is dropped, or use another group.
-    #[error(
-        "group {group:?} has a member already, and can have one at a time: close or drop that consumer, \
-        or name another group"
-    )]
+    /// The group has members, and what was asked for would be changed under their hands: its committed
+    /// offsets, or those of partitions that its members read. Close or drop its consumers first, or let a
+    /// member commit.
+    #[error("group {group:?} has members, whose offsets only they commit: close or drop its consumers first")]
     GroupInUse {
         /// The group.
         group: String,
+    },
+
+    /// The group of this name has no members, and has committed nothing.
+    #[error("there is no group {group:?}: it has no members, and has committed nothing")]
+    GroupNotFound {
+        /// The name asked for.
+        group: String,
+    },
+
+    /// The group has a member with this instance id whose consumer exists. Drop that one first, or name
+    /// another id: each instance has its own.
+    #[error("group {group:?} has a consumer with the instance id {instance_id:?} already")]
+    InstanceInUse {
+        /// The group.
+        group: String,
+        /// The instance id.
+        instance_id: String,
+    },
+
+    /// The partition is not this member's any more, or was taken away and given back, since the records were
+    /// polled that are to be committed. Whoever reads it began after the last commit, so these records come
+    /// again: leave the commit out, and undo what must not be done twice.
+    #[error(
+        "{partition} was taken from this member of group {group:?} after it had polled what it wants to \
+        commit; its new owner goes on from the last commit"
+    )]
+    CommitFenced {
+        /// The group.
+        group: String,
+        /// The partition.
+        partition: TopicPartition,
+    },
+
+    /// This member did not poll for longer than its
+    /// [`max_poll_interval`](crate::ConsumerBuilder::max_poll_interval), and has lost its partitions. What it
+    /// polled and did not commit comes again, to other members. Poll again to join anew.
+    #[error(
+        "this member of group {group:?} has lost its partitions, because it did not poll for {:?}; \
+        poll again to join anew",
+        max_poll_interval
+    )]
+    MemberEvicted {
+        /// The group.
+        group: String,
+        /// How long it may go without a poll.
+        max_poll_interval: Duration,
+    },
+
+    /// The rebalance listener of this consumer returned an error. The change that it was told of stands.
+    #[error("the rebalance listener failed: {source}")]
+    RebalanceListener {
+        /// What it returned.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// Another broker, in this process or another, owns the directory.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::group::{decode_commit, encode_commit};
+use crate::group::GroupRecord;
 use crate::log::SegmentHeader;
 use crate::record::frame::{self, CrcSeed, Frame, Frames, NewRecord, Stamp};
 use crate::record::headers::{self, Header, Headers};
@@ -130,8 +130,7 @@ pub fn recode_checkpoint(bytes: &[u8]) -> Result<String> {
 /// if it is none.
 #[must_use]
 pub fn recode_commit(frame: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-    let (group, place, committed) = decode_commit(Frame::at_front(frame).ok()?).ok()?;
-    Some(encode_commit(&group, place, committed.as_ref()))
+    Some(GroupRecord::decode(Frame::at_front(frame).ok()?).ok()?.encode())
 }
 
 fn owned(headers: Headers<'_>) -> Vec<OwnedHeader> {

@@ -23,6 +23,15 @@
 //!   [`commit_with_metadata`](Consumer::commit_with_metadata), or
 //!   [`auto_commit`](ConsumerBuilder::auto_commit); [`CommittedOffset`] is what is read back.
 //!   [`Broker::reset_group`] puts a group elsewhere ([`ResetTo`]).
+//!   [`Broker::commit_offsets`], [`delete_committed_offsets`](Broker::delete_committed_offsets),
+//!   [`delete_group`](Broker::delete_group).
+//! * **Several consumers in a group** divide the partitions among them: by [`StickyAssignor`],
+//!   [`RangeAssignor`], [`RoundRobinAssignor`] or your own [`Assignor`], which makes an [`Assignment`] of a
+//!   [`GroupSubscription`] ([`MemberSubscription`]). A [`RebalanceListener`] is told what comes and goes
+//!   ([`Rebalance`], [`BoxError`]); [`max_poll_interval`](ConsumerBuilder::max_poll_interval) and
+//!   [`instance_id`](ConsumerBuilder::instance_id) are for members that hang, or are restarted.
+//!   [`Broker::groups`] and [`describe_group`](Broker::describe_group) show members, assignment and lag
+//!   ([`GroupDescription`], [`GroupState`], [`GroupMember`], [`GroupPartition`]).
 //! * **In async code**, on any runtime: [`Producer::send_async`] ([`SendFuture`]), [`Consumer::next_records`]
 //!   ([`NextRecords`]), [`Consumer::stream`] ([`RecordsStream`]), [`Consumer::commit_async`]
 //!   ([`CommitFuture`]); a [`Delivery`] is a future too.
@@ -74,17 +83,21 @@ mod topic;
 pub mod coming_from_kafka {}
 
 pub use broker::{
-    Broker, BrokerBuilder, Health, LoweredCommit, PartitionDescription, PartitionFault, PartitionVerdict,
-    RecoveryReport, ResetTo, TopicDescription, VerifyReport,
+    Broker, BrokerBuilder, GroupDescription, GroupMember, GroupPartition, GroupState, Health, LoweredCommit,
+    PartitionDescription, PartitionFault, PartitionVerdict, RecoveryReport, ResetTo, TopicDescription,
+    VerifyReport,
 };
 pub use clock::{Clock, ManualClock, PreciseClock, SystemClock, Timestamp};
 pub use config::{Durability, RecoveryPolicy, TopicConfig};
 pub use consumer::{
-    CommitFuture, Consumer, ConsumerBuilder, NextRecords, OutOfRange, OwnedRecord, Record, Records,
-    RecordsIter, RecordsStream, Start, WakeHandle,
+    BoxError, CommitFuture, Consumer, ConsumerBuilder, NextRecords, OutOfRange, OwnedRecord, Rebalance,
+    RebalanceListener, Record, Records, RecordsIter, RecordsStream, Start, WakeHandle,
 };
 pub use error::{CodecError, DecodeError, Error, RecordPart, Result};
-pub use group::CommittedOffset;
+pub use group::{
+    Assignment, Assignor, CommittedOffset, GroupSubscription, MemberSubscription, RangeAssignor,
+    RoundRobinAssignor, StickyAssignor,
+};
 pub use ids::{RecordMetadata, TopicPartition};
 pub use log::{Damage, DamageAction, TornTail};
 pub use producer::{

@@ -10,7 +10,7 @@ use super::{Broker, Disk, Inner};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Durability, RecoveryPolicy, TopicDefaults, checked_sync_interval};
 use crate::error::{Error, Result};
-use crate::group::{Commit, CommittedOffsets, Coordinator};
+use crate::group::{Commit, CommittedOffsets, Coordinator, DEFAULT_RETENTION};
 use crate::ids::TopicPartition;
 use crate::log::{FileReads, FlushQueue};
 use crate::storage::{self, DataDir, Storage};
@@ -57,6 +57,7 @@ pub struct BrokerBuilder {
     recovery_policy: RecoveryPolicy,
     verify_on_open: bool,
     read_only: bool,
+    offsets_retention: Duration,
     clock: Arc<dyn Clock>,
     storage: Arc<dyn Storage>,
 }
@@ -70,6 +71,7 @@ impl BrokerBuilder {
             recovery_policy: RecoveryPolicy::Strict,
             verify_on_open: false,
             read_only: false,
+            offsets_retention: DEFAULT_RETENTION,
             clock: system_clock(),
             storage: Arc::new(storage::Disk),
         }
@@ -141,6 +143,31 @@ impl BrokerBuilder {
         self
     }
 
+    /// How long the committed offsets of a group are kept after its last member has gone, or after its last
+    /// commit by hand: 1 ms or more; [`Duration::MAX`] for ever. Then the group begins anew. While it has
+    /// members they are kept, however long it does not commit. Default: 7 days. It goes by the broker's
+    /// [`clock`](Self::clock). If the process was killed while the group had members, it counts from the next
+    /// opening.
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use ottla::{Broker, ManualClock, ResetTo, Timestamp, TopicConfig};
+    ///
+    /// let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+    /// let day = Duration::from_secs(24 * 60 * 60);
+    /// let broker = Broker::builder().clock(Arc::clone(&clock)).offsets_retention(day).open()?;
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.reset_group("ledger", "payments", ResetTo::Latest)?;
+    /// assert_eq!(broker.committed_offsets("ledger").len(), 1);
+    /// clock.advance(day);
+    /// assert!(broker.committed_offsets("ledger").is_empty());
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn offsets_retention(mut self, retention: Duration) -> Self {
+        self.offsets_retention = retention;
+        self
+    }
+
     /// Where the time is read. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -161,6 +188,13 @@ impl BrokerBuilder {
     /// without a directory cannot keep, or a `sync_interval` out of range.
     pub fn open(self) -> Result<Broker> {
         self.sync_interval.map_or(Ok(Duration::ZERO), checked_sync_interval)?;
+        if self.offsets_retention < Duration::from_millis(1) {
+            return Err(Error::InvalidConfig {
+                setting: "offsets_retention",
+                value: format!("{:?}", self.offsets_retention),
+                allowed: "1 ms or more".to_owned(),
+            });
+        }
         match &self.data_dir {
             Some(dir) => self.open_on_disk(dir),
             None if self.durability.is_some_and(|level| level > Durability::Memory) => {
@@ -170,7 +204,7 @@ impl BrokerBuilder {
                     allowed: "Memory, unless there is a data_dir".to_owned(),
                 })
             }
-            None => Ok(in_memory(self.clock)),
+            None => Ok(in_memory(self.clock, self.offsets_retention)),
         }
     }
 
@@ -223,19 +257,21 @@ impl BrokerBuilder {
     }
 
     fn committed_offsets(&self, catalog: &Catalog) -> Result<CommittedOffsets> {
-        let clock = Arc::clone(&self.clock);
+        let (clock, retention) = (Arc::clone(&self.clock), self.offsets_retention);
         let log = catalog.committed_offsets_topic().and_then(|topic| topic.partition(0).cloned());
         match log {
             // Nothing was ever committed, or it was before there was anything to commit to.
-            Err(Error::TopicNotFound { .. }) if self.read_only => CommittedOffsets::read_only(None, clock),
-            log if self.read_only => CommittedOffsets::read_only(Some(log?), clock),
-            log => CommittedOffsets::open(log?, clock),
+            Err(Error::TopicNotFound { .. }) if self.read_only => {
+                CommittedOffsets::read_only(None, clock, retention)
+            }
+            log if self.read_only => CommittedOffsets::read_only(Some(log?), clock, retention),
+            log => CommittedOffsets::open(log?, clock, retention),
         }
     }
 }
 
-pub(super) fn in_memory(clock: Arc<dyn Clock>) -> Broker {
-    let committed = CommittedOffsets::in_memory(Arc::clone(&clock));
+pub(super) fn in_memory(clock: Arc<dyn Clock>, offsets_retention: Duration) -> Broker {
+    let committed = CommittedOffsets::in_memory(Arc::clone(&clock), offsets_retention);
     Broker {
         inner: Arc::new(Inner {
             catalog: Arc::new(Catalog::in_memory()),
@@ -305,6 +341,7 @@ impl fmt::Debug for BrokerBuilder {
             .field("recovery_policy", &self.recovery_policy)
             .field("verify_on_open", &self.verify_on_open)
             .field("read_only", &self.read_only)
+            .field("offsets_retention", &self.offsets_retention)
             .field("clock", &self.clock)
             .field("storage", &self.storage)
             .finish()

@@ -2,6 +2,7 @@
 
 mod builder;
 mod flusher;
+mod group_description;
 mod groups;
 mod health;
 mod recovery_report;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use builder::BrokerBuilder;
+pub use group_description::{GroupDescription, GroupMember, GroupPartition, GroupState};
 pub use groups::ResetTo;
 pub use health::{Health, PartitionFault};
 pub use recovery_report::{LoweredCommit, RecoveryReport};
@@ -24,7 +26,7 @@ pub use verify::{PartitionVerdict, VerifyReport};
 use crate::clock::Clock;
 use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
-use crate::group::Coordinator;
+use crate::group::{Coordinator, DEFAULT_RETENTION};
 use crate::log::{FileReads, FlushQueue};
 use crate::producer::{Producer, ProducerBuilder};
 use crate::record::codec::Codec;
@@ -85,7 +87,7 @@ impl Broker {
     /// A broker that keeps everything in memory.
     #[must_use]
     pub fn in_memory() -> Self {
-        builder::in_memory(builder::system_clock())
+        builder::in_memory(builder::system_clock(), DEFAULT_RETENTION)
     }
 
     /// A broker that keeps its topics in the directory `dir`, which is made if it does not exist.

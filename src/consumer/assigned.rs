@@ -4,6 +4,7 @@ use super::policy::OutOfRange;
 use super::records::PartitionRun;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::group::{Epoch, Place};
 use crate::ids::TopicPartition;
 use crate::log::{Cursor, Files, PartitionLog, Portion, Run};
 use crate::sync::Arc;
@@ -19,11 +20,13 @@ pub(super) struct Assigned {
     /// position is the first record that is there at the next fetch.
     beginning: Option<u64>,
     paused: bool,
+    /// By which assignment a member of a group has it.
+    epoch: Epoch,
 }
 
 impl Assigned {
     pub(super) fn new(topic: Arc<Topic>, log: Arc<PartitionLog>) -> Self {
-        Self { topic, log, cursor: Cursor::new(0), beginning: None, paused: false }
+        Self { topic, log, cursor: Cursor::new(0), beginning: None, paused: false, epoch: 0 }
     }
 
     /// The next run. A paused partition has none, but says if it has ended.
@@ -78,7 +81,8 @@ impl Assigned {
     }
 
     fn named(&self, run: Run) -> PartitionRun {
-        PartitionRun::new(Arc::clone(self.topic.name()), self.topic_id(), self.partition(), run)
+        let place = self.place();
+        PartitionRun::new(Arc::clone(self.topic.name()), place, self.epoch, run)
     }
 
     pub(super) fn log(&self) -> &Arc<PartitionLog> {
@@ -103,6 +107,23 @@ impl Assigned {
 
     pub(super) fn is(&self, topic: &str, partition: u32) -> bool {
         self.topic_name() == topic && self.partition() == partition
+    }
+
+    /// The partition by the id of its topic, which no later topic of the same name has.
+    pub(super) fn place(&self) -> Place {
+        (self.topic_id(), self.partition())
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(super) fn set_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        matches!(self.log.check_readable(), Err(Error::TopicDeleted { .. }))
     }
 
     pub(super) fn is_paused(&self) -> bool {

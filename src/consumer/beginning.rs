@@ -3,7 +3,7 @@
 use super::assigned::Assigned;
 use super::policy::Start;
 use crate::error::{Error, Result};
-use crate::group::CommittedOffsets;
+use crate::group::{CommittedOffsets, Taken};
 use crate::sync::Arc;
 use crate::topic::Topic;
 
@@ -14,20 +14,44 @@ pub(super) struct Beginning<'a> {
     pub(super) start: Start,
 }
 
+/// A partition at its first position.
+pub(super) struct Begun {
+    pub(super) assigned: Assigned,
+    /// The next member that gets the partition, before anything is committed, would begin elsewhere, and leave
+    /// out what lies between.
+    pub(super) is_to_be_noted: bool,
+}
+
 impl Beginning<'_> {
     /// A partition that is there when the consumer is built.
     pub(super) fn at_build(&self, topic: Arc<Topic>, number: u32) -> Result<Assigned> {
-        self.begin(topic, number, |assigned| match self.start {
-            Start::Latest => Ok(assigned.log().end_offset()),
-            Start::Timestamp(timestamp) => assigned.offset_since(timestamp),
-            Start::Earliest | Start::Committed => Ok(assigned.log().start_offset()),
-        })
+        Ok(self.begin(topic, number, |assigned| self.by_start(assigned))?.assigned)
     }
 
     /// A partition that came later: nothing that was sent to it may be missed, so it begins with its very
     /// first record.
     pub(super) fn later(&self, topic: Arc<Topic>, number: u32) -> Result<Assigned> {
-        self.begin(topic, number, |_| Ok(0))
+        Ok(self.begin(topic, number, |_| Ok(0))?.assigned)
+    }
+
+    /// A partition that came to a member of a group.
+    pub(super) fn as_member(&self, topic: Arc<Topic>, taken: &Taken) -> Result<Begun> {
+        let (_, number) = taken.place;
+        let mut begun = self.begin(topic, number, |assigned| match taken.begun {
+            Some(offset) => Ok(offset),
+            None if taken.at_first => self.by_start(assigned),
+            None => Ok(0),
+        })?;
+        begun.assigned.set_epoch(taken.epoch);
+        Ok(begun)
+    }
+
+    fn by_start(&self, assigned: &Assigned) -> Result<u64> {
+        match self.start {
+            Start::Latest => Ok(assigned.log().end_offset()),
+            Start::Timestamp(timestamp) => assigned.offset_since(timestamp),
+            Start::Earliest | Start::Committed => Ok(assigned.log().start_offset()),
+        }
     }
 
     fn begin(
@@ -35,11 +59,12 @@ impl Beginning<'_> {
         topic: Arc<Topic>,
         number: u32,
         without_commit: impl FnOnce(&Assigned) -> Result<u64>,
-    ) -> Result<Assigned> {
+    ) -> Result<Begun> {
         let log = Arc::clone(topic.partition(number)?);
         log.check_readable()?;
-        let committed = self.group.and_then(|group| self.committed.get(group, topic.id(), number));
+        let committed = self.group.and_then(|group| self.committed.get(group, (topic.id(), number)));
         let mut assigned = Assigned::new(topic, log);
+        let is_to_be_noted = committed.is_none() && matches!(self.start, Start::Latest | Start::Timestamp(_));
         let position = match committed {
             Some(committed) => committed.offset,
             None if self.start == Start::Committed => {
@@ -49,6 +74,6 @@ impl Beginning<'_> {
             None => without_commit(&assigned)?,
         };
         assigned.seek(position);
-        Ok(assigned)
+        Ok(Begun { assigned, is_to_be_noted })
     }
 }

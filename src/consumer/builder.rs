@@ -3,21 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use super::Consumer;
+use super::assigned::Assigned;
 use super::beginning::Beginning;
 use super::following::{Following, Predicate};
 use super::limits::Limits;
+use super::member::Member;
 use super::pace::Pace;
 use super::policy::{OutOfRange, Start};
+use super::rebalance::RebalanceListener;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
-use crate::group::{Commit, Coordinator, check_group_name};
+use crate::group::{
+    Assignor, Commit, Coordinator, Instance, StickyAssignor, check_group_name, check_instance_id,
+};
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 use crate::sync::signal::Signal;
-use crate::topic::Topic;
 use crate::topic::catalog::Catalog;
+
+/// Kafka's `session.timeout.ms`.
+const DEFAULT_INSTANCE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A consumer in the making: see [`Broker::consumer`](crate::Broker::consumer).
 ///
@@ -51,6 +59,11 @@ pub struct ConsumerBuilder<K, V> {
     on_out_of_range: OutOfRange,
     limits: Limits,
     auto_commit: bool,
+    assignor: Option<Arc<dyn Assignor>>,
+    listener: Option<Box<dyn RebalanceListener>>,
+    max_poll_interval: Option<Duration>,
+    instance_id: Option<String>,
+    instance_timeout: Option<Duration>,
     codecs: PhantomData<fn() -> (K, V)>,
 }
 
@@ -67,6 +80,11 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             on_out_of_range: OutOfRange::default(),
             limits: Limits::default(),
             auto_commit: false,
+            assignor: None,
+            listener: None,
+            max_poll_interval: None,
+            instance_id: None,
+            instance_timeout: None,
             codecs: PhantomData,
         }
     }
@@ -127,19 +145,31 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         self
     }
 
-    /// Remembers under this name how far it has come. A group whose consumer reads topics has one member at a
-    /// time; consumers with partitions assigned by hand may share a name. A group needs no
-    /// creation; its name has 1 to 249 bytes.
+    /// Reads as a member of this group, which remembers under its name how far it has come. The members of a
+    /// group divide the partitions of their topics among them: each partition is read by one member at a time,
+    /// so that each record is processed by one of them. A group needs no creation; its name has 1 to 249
+    /// bytes. Consumers of other groups, and those without one, read the same records for themselves.
+    ///
+    /// A consumer with partitions assigned by hand is no member: the group's name only says where its commits
+    /// are kept, and while members read a partition, only they commit it.
     ///
     /// ```
-    /// # use ottla::{Broker, Error, TopicConfig};
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
     /// # let broker = Broker::in_memory();
-    /// # broker.open_topic("payments", TopicConfig::new())?;
-    /// let ledger = broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
-    /// let second = broker.consumer::<String, u64>().topic("payments").group("ledger").build();
-    /// assert!(matches!(second, Err(Error::GroupInUse { .. })));
-    /// drop(ledger); // leaves the group
-    /// broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+    /// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+    /// let builder = || broker.consumer::<String, u64>().topic("payments").group("ledger");
+    /// let mut first = builder().build()?;
+    /// assert_eq!(first.assignment().len(), 4);
+    ///
+    /// let mut second = builder().build()?;
+    /// first.poll(Duration::ZERO)?; // gives up what is meant for the second
+    /// second.poll(Duration::ZERO)?; // takes it
+    /// assert_eq!((first.assignment().len(), second.assignment().len()), (2, 2));
+    ///
+    /// drop(second); // leaves the group
+    /// first.poll(Duration::ZERO)?;
+    /// assert_eq!(first.assignment().len(), 4);
     /// # Ok::<(), ottla::Error>(())
     /// ```
     pub fn group(mut self, group: impl Into<String>) -> Self {
@@ -255,49 +285,121 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         self
     }
 
-    /// The consumer, at its first position in every partition.
+    /// How the members of the group divide partitions among them; they must agree on it. Default:
+    /// [`StickyAssignor`](crate::StickyAssignor), which balances and moves as little as possible. Also there:
+    /// [`RangeAssignor`](crate::RangeAssignor), [`RoundRobinAssignor`](crate::RoundRobinAssignor), and your
+    /// own.
+    ///
+    /// ```
+    /// # use ottla::{Broker, Error, RangeAssignor, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new().partitions(4))?;
+    /// let builder = || broker.consumer::<String, u64>().topic("payments").group("ledger");
+    /// let first = builder().assignor(RangeAssignor).build()?;
+    /// assert!(matches!(builder().build(), Err(Error::AssignorMismatch { .. })));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn assignor(mut self, assignor: impl Assignor) -> Self {
+        self.assignor = Some(Arc::new(assignor));
+        self
+    }
+
+    /// Who is told when partitions come to this member, or go: see [`RebalanceListener`]. Default: nobody.
+    pub fn rebalance_listener(mut self, listener: impl RebalanceListener + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// How long this member may go without a poll, from the end of one to the beginning of the next: 1 ms or
+    /// more. After that its partitions go to the other members, its commits answer
+    /// [`Error::CommitFenced`], and its next poll [`Error::MemberEvicted`]; the one after that joins anew. A
+    /// poll that waits is none too long. Default: none; a member that hangs keeps its partitions.
+    ///
+    /// A thread of the broker looks after such limits, which runs while a group has one.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Error, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// # broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// let builder = broker.consumer::<String, u64>().topic("payments").group("ledger");
+    /// let mut slow = builder.max_poll_interval(Duration::from_millis(1)).build()?;
+    /// let records = slow.poll(Duration::from_secs(1))?;
+    /// while broker.describe_group("ledger").is_ok_and(|group| !group.members.is_empty()) {
+    ///     std::thread::sleep(Duration::from_millis(1)); // the work takes too long
+    /// }
+    /// assert!(matches!(slow.commit(&records), Err(Error::CommitFenced { .. })));
+    /// assert!(matches!(slow.poll(Duration::ZERO), Err(Error::MemberEvicted { .. })));
+    /// assert_eq!(slow.poll(Duration::from_secs(1))?.len(), 1); // it has joined anew
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
+        self.max_poll_interval = Some(interval);
+        self
+    }
+
+    /// Makes this a static member: when its consumer is dropped or closed, its partitions wait for
+    /// [`instance_timeout`](Self::instance_timeout), read by nobody, for a consumer with the same id in the
+    /// same group, which takes them over without a rebalance. For a consumer that is restarted while the
+    /// broker runs. The id has 1 to 249 bytes, and belongs to one consumer at a time. Default: none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Error, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("pulse", TopicConfig::new().partitions(2))?;
+    /// let builder = |id| broker.consumer::<String, u64>().topic("pulse").group("alarm").instance_id(id);
+    /// let (mut east, mut west) = (builder("east").build()?, builder("west").build()?);
+    /// assert!(matches!(builder("west").build(), Err(Error::InstanceInUse { .. })));
+    /// east.poll(Duration::ZERO)?;
+    /// west.poll(Duration::ZERO)?;
+    ///
+    /// let generation = broker.describe_group("alarm")?.generation;
+    /// drop(west);
+    /// let west = builder("west").build()?;
+    /// assert_eq!(west.assignment().len(), 1);
+    /// assert_eq!(broker.describe_group("alarm")?.generation, generation);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn instance_id(mut self, instance_id: impl Into<String>) -> Self {
+        self.instance_id = Some(instance_id.into());
+        self
+    }
+
+    /// How long the partitions of a static member wait for it when it is gone; after that they go to the other
+    /// members. Needs an [`instance_id`](Self::instance_id). Default: 45 s, as Kafka's `session.timeout.ms`.
+    pub fn instance_timeout(mut self, timeout: Duration) -> Self {
+        self.instance_timeout = Some(timeout);
+        self
+    }
+
+    /// The consumer, at its first position in every partition that it reads. The member of a group begins with
+    /// those that are meant for it and read by nobody; others come with polls, when their owners have given
+    /// them up.
     ///
     /// # Errors
     /// [`Error::InvalidSubscription`] without topics and partitions, or with both; [`Error::TopicNotFound`],
     /// [`Error::InvalidTopicName`] for `__consumer_offsets`, [`Error::InvalidPartition`],
-    /// [`Error::InvalidConfig`] for a limit or the group's name, [`Error::NoGroup`] for `auto_commit` without
-    /// one, [`Error::GroupInUse`], [`Error::NoCommittedOffset`], [`Error::TopicDeleted`], [`Error::Closed`];
-    /// [`Error::Io`] or [`Error::Corrupt`] when looking for a timestamp.
+    /// [`Error::InvalidConfig`] for a limit, a time or a name; [`Error::NoGroup`] for what needs a group,
+    /// without one; [`Error::AssignorMismatch`], [`Error::InvalidAssignment`], [`Error::InstanceInUse`],
+    /// [`Error::RebalanceListener`]; [`Error::NoCommittedOffset`], [`Error::TopicDeleted`],
+    /// [`Error::Closed`]; [`Error::Io`] or [`Error::Corrupt`] when looking for a timestamp.
     pub fn build(mut self) -> Result<Consumer<K, V>> {
-        self.group.as_deref().map_or(Ok(()), check_group_name)?;
-        self.limits.check()?;
-        if self.auto_commit && self.group.is_none() {
-            return Err(Error::NoGroup);
-        }
+        self.check()?;
         self.coordinator.check_open()?;
         let following = self.following()?;
+        let member = self.member(following.is_some())?;
         let partitions = match &following {
-            Some(following) => following.missing(&BTreeMap::new()),
-            None => self.assigned_partitions()?,
+            Some(_) if member.is_some() => Vec::new(),
+            Some(following) => self.begin_following(following)?,
+            None => self.begin_assigned()?,
         };
-        let membership = match (&self.group, &following) {
-            (Some(group), Some(_)) => Some(self.coordinator.join(group)?),
-            _ => None,
-        };
-        let beginning = Beginning {
-            committed: self.coordinator.committed(),
-            group: self.group.as_deref(),
-            start: self.start,
-        };
-        let mut assigned = Vec::with_capacity(partitions.len());
-        for (topic, number) in partitions {
-            let is_chosen = following.as_ref().is_some_and(|following| !following.is_named(topic.name()));
-            match beginning.at_build(topic, number) {
-                // Deleted meanwhile: nothing of it was ever ours.
-                Err(Error::TopicDeleted { .. }) if is_chosen => {}
-                outcome => assigned.push(outcome?),
-            }
-        }
-        let subscription = Subscription::new(assigned, self.on_out_of_range, self.limits);
+        let subscription = Subscription::new(partitions, self.on_out_of_range, self.limits);
         let signal = Arc::new(Signal::default());
         let waiters = subscription.waiters().chain(following.as_ref().map(Following::waiters));
         waiters.for_each(|waiters| waiters.register(&signal));
-        Ok(Consumer {
+        let mut consumer = Consumer {
             subscription,
             following,
             start: self.start,
@@ -307,9 +409,90 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             group: self.group,
             polled: self.auto_commit.then(Vec::<Commit>::new),
             committing: None,
-            _membership: membership,
+            member,
             codecs: PhantomData,
-        })
+        };
+        consumer.join()?;
+        Ok(consumer)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.group.as_deref().map_or(Ok(()), check_group_name)?;
+        self.instance_id.as_deref().map_or(Ok(()), check_instance_id)?;
+        self.limits.check()?;
+        if self.max_poll_interval.is_some_and(|interval| interval < Duration::from_millis(1)) {
+            let (setting, allowed) = ("max_poll_interval", "1 ms or more".to_owned());
+            let value = format!("{:?}", self.max_poll_interval.unwrap_or_default());
+            return Err(Error::InvalidConfig { setting, value, allowed });
+        }
+        if self.instance_timeout.is_some() && self.instance_id.is_none() {
+            let (setting, value) = ("instance_timeout", "given without an instance_id".to_owned());
+            let allowed = "given together with one".to_owned();
+            return Err(Error::InvalidConfig { setting, value, allowed });
+        }
+        if self.group.is_none() && (self.auto_commit || self.member_setting().is_some()) {
+            return Err(Error::NoGroup);
+        }
+        Ok(())
+    }
+
+    /// A setting that only members of groups have, if one was given.
+    fn member_setting(&self) -> Option<&'static str> {
+        let given = [
+            ("assignor", self.assignor.is_some()),
+            ("rebalance_listener", self.listener.is_some()),
+            ("max_poll_interval", self.max_poll_interval.is_some()),
+            ("instance_id", self.instance_id.is_some()),
+        ];
+        given.into_iter().find_map(|(setting, is_given)| is_given.then_some(setting))
+    }
+
+    fn member(&mut self, subscribes: bool) -> Result<Option<Member>> {
+        let Some(group) = self.group.clone().filter(|_| subscribes) else {
+            return match self.member_setting() {
+                None => Ok(None),
+                Some(setting) => Err(Error::InvalidConfig {
+                    setting,
+                    value: "given with partitions assigned by hand".to_owned(),
+                    allowed: "given to a consumer that subscribes to topics".to_owned(),
+                }),
+            };
+        };
+        let assignor = self.assignor.take().unwrap_or_else(|| Arc::new(StickyAssignor));
+        let mut member = Member::new(group, assignor);
+        let timeout = self.instance_timeout.unwrap_or(DEFAULT_INSTANCE_TIMEOUT);
+        let instance_id = self.instance_id.take();
+        member.instance = instance_id.map(|id| Instance { id: Arc::from(id), timeout });
+        member.max_poll_interval = self.max_poll_interval;
+        member.listener = self.listener.take();
+        Ok(Some(member))
+    }
+
+    fn beginning(&self) -> Beginning<'_> {
+        let (committed, group) = (self.coordinator.committed(), self.group.as_deref());
+        Beginning { committed, group, start: self.start }
+    }
+
+    fn begin_following(&self, following: &Following) -> Result<Vec<Assigned>> {
+        let mut assigned = Vec::new();
+        for (topic, number) in following.missing(&BTreeMap::new()) {
+            let is_chosen = !following.is_named(topic.name());
+            match self.beginning().at_build(topic, number) {
+                // Deleted meanwhile: nothing of it was ever ours.
+                Err(Error::TopicDeleted { .. }) if is_chosen => {}
+                outcome => assigned.push(outcome?),
+            }
+        }
+        Ok(assigned)
+    }
+
+    fn begin_assigned(&self) -> Result<Vec<Assigned>> {
+        let partitions = self.assigned.iter();
+        let assigned = partitions.map(|(name, number)| {
+            let topic = self.catalog.user_topic(name)?;
+            self.beginning().at_build(topic, *number)
+        });
+        assigned.collect()
     }
 
     /// What is followed in the catalog: nothing with partitions assigned by hand.
@@ -324,11 +507,6 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             }
             (false, true) => Ok(None),
         }
-    }
-
-    fn assigned_partitions(&self) -> Result<Vec<(Arc<Topic>, u32)>> {
-        let partitions = self.assigned.iter();
-        partitions.map(|(name, number)| Ok((self.catalog.user_topic(name)?, *number))).collect()
     }
 }
 

@@ -7,9 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use super::{Consumer, Record, Records};
 use crate::error::{Error, Result};
-use crate::group::{Commit, Coordinator, StagedCommit};
+use crate::group::{Commit, StagedCommit};
+use crate::log::WrittenBy;
 use crate::record::codec::Codec;
-use crate::sync::{Arc, EventListener};
+use crate::sync::EventListener;
 
 impl<K: Codec, V: Codec> Consumer<K, V> {
     /// Commits as [`commit`](Self::commit) does, without blocking: the future is ready when the commit is as
@@ -59,16 +60,16 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 
     pub(super) fn begin_commit(&self, commits: Result<Vec<Commit>>) -> CommitFuture {
-        let committed = self.coordinator.committed();
-        let staged = commits.and_then(|commits| committed.stage(self.group()?, commits));
-        CommitFuture { coordinator: Arc::clone(&self.coordinator), state: State::from(staged) }
+        let staged = commits.and_then(|commits| self.stage(&commits, WrittenBy::Flusher));
+        CommitFuture { state: State::from(staged) }
     }
 }
 
 /// A commit being written: see [`Consumer::commit_async`].
 ///
 /// It is `'static` and `Send`, and borrows neither the consumer nor the records: read on while it is under
-/// way, and await it later. It counts when it has resolved, or at once when it is dropped.
+/// way, and await it later. It counts from the call on, unless it fails: a member that takes over one of its
+/// partitions begins behind it.
 ///
 /// ```
 /// use ottla::{Broker, CommitFuture};
@@ -87,7 +88,6 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
 /// ```
 #[must_use = "the future tells whether the commit was written: await it"]
 pub struct CommitFuture {
-    coordinator: Arc<Coordinator>,
     state: State,
 }
 
@@ -104,13 +104,6 @@ impl From<Result<StagedCommit>> for State {
 }
 
 impl CommitFuture {
-    /// Lets the commit count from now on, whoever waits for it.
-    pub(super) fn count_now(&self) {
-        if let State::Staged(staged, _) = &self.state {
-            self.coordinator.committed().apply_staged(staged);
-        }
-    }
-
     /// How it went, if that is decided.
     pub(super) fn outcome(&mut self) -> Option<Result<()>> {
         let outcome = match &self.state {
@@ -129,14 +122,11 @@ impl CommitFuture {
         self.finish(outcome)
     }
 
-    /// From now on a commit that was written counts.
     fn finish(&mut self, outcome: Result<()>) -> Result<()> {
         match std::mem::replace(&mut self.state, State::Finished) {
-            State::Failed(error) => return Err(error),
-            State::Staged(staged, _) if outcome.is_ok() => self.coordinator.committed().apply_staged(&staged),
-            _ => {}
+            State::Failed(error) => Err(error),
+            _ => outcome,
         }
-        outcome
     }
 }
 
@@ -148,13 +138,6 @@ impl Future for CommitFuture {
             ready!(staged.poll(listener, cx));
         }
         self.outcome().map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-impl Drop for CommitFuture {
-    /// Nobody waits for a commit that is on its way: it counts from now on, and is as durable soon.
-    fn drop(&mut self) {
-        self.count_now();
     }
 }
 

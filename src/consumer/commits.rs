@@ -6,8 +6,9 @@ use super::commit_future::CommitFuture;
 use super::records::{PartitionRun, Record, Records};
 use super::{Consumer, not_assigned};
 use crate::error::{Error, Result};
-use crate::group::{Commit, CommittedOffset, check_metadata};
+use crate::group::{Commit, CommittedOffset, StagedCommit, check_metadata};
 use crate::ids::TopicPartition;
+use crate::log::WrittenBy;
 use crate::record::codec::Codec;
 
 /// With auto-commit: what is on its way.
@@ -105,7 +106,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// As [`commit`](Self::commit).
     pub fn commit_through(&self, record: &Record<'_, K, V>) -> Result<()> {
         let commit = self.commit_of(record)?;
-        self.coordinator.committed().commit(self.group()?, &[commit])
+        self.stage(&[commit], WrittenBy::Caller)?.wait()
     }
 
     /// Commits offsets of your own: for each partition the first one that the group has not processed.
@@ -127,14 +128,9 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// As [`commit`](Self::commit), and [`Error::OffsetOutOfRange`] for an offset beyond the end of its
     /// partition, which would make the group miss what is yet to be sent. All are committed, or none.
     pub fn commit_offsets(&self, offsets: impl IntoIterator<Item = (TopicPartition, u64)>) -> Result<()> {
-        let group = self.group()?;
-        let commits = offsets.into_iter().map(|(TopicPartition { topic, partition }, offset)| {
-            let assigned = self.subscription.get(&topic, partition)?;
-            assigned.log().check_readable()?;
-            assigned.check_not_beyond_end(offset)?;
-            Ok(Commit { topic_id: assigned.topic_id(), partition, offset, metadata: String::new() })
-        });
-        self.coordinator.committed().commit(group, &commits.collect::<Result<Vec<_>>>()?)
+        self.group()?;
+        let commits = self.subscription.commits_for(offsets)?;
+        self.stage(&commits, WrittenBy::Caller)?.wait()
     }
 
     /// What the group has committed for a partition of this consumer; `None` if nothing. See
@@ -145,7 +141,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     pub fn committed(&self, topic: &str, partition: u32) -> Result<Option<CommittedOffset>> {
         let group = self.group()?;
         let topic_id = self.subscription.get(topic, partition)?.topic_id();
-        Ok(self.coordinator.committed().get(group, topic_id, partition))
+        Ok(self.coordinator.committed().get(group, (topic_id, partition)))
     }
 
     /// Ends the consumer: with [`auto_commit`](super::ConsumerBuilder::auto_commit) it commits what the last
@@ -174,7 +170,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         {
             self.commit_again(commits);
         }
-        self.commit_polled()
+        let committed = self.commit_polled();
+        committed.and(self.tell_closing())
     }
 
     pub(super) fn group(&self) -> Result<&str> {
@@ -183,7 +180,24 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
 
     fn commit_runs(&self, records: &Records<K, V>, metadata: &str) -> Result<()> {
         let commits = self.commits_of(records, metadata)?;
-        self.coordinator.committed().commit(self.group()?, &commits)
+        self.stage(&commits, WrittenBy::Caller)?.wait()
+    }
+
+    /// Begins to commit, as a member if this consumer is one. What is to be written by the caller must be
+    /// waited for.
+    pub(super) fn stage(&self, commits: &[Commit], by: WrittenBy) -> Result<StagedCommit> {
+        let group = self.group()?;
+        let Some(member) = &self.member else { return self.coordinator.stage_by_hand(group, commits, by) };
+        let fenced = |place| self.fenced(self.subscription.name_of(place));
+        match (member.membership(), commits.first()) {
+            (Some(membership), _) => membership.stage(commits, by).map_err(fenced)?,
+            (None, Some(commit)) => Err(fenced(commit.place())),
+            (None, None) => self.coordinator.stage_by_hand(group, commits, by),
+        }
+    }
+
+    fn fenced(&self, partition: TopicPartition) -> Error {
+        Error::CommitFenced { group: self.group.clone().unwrap_or_default(), partition }
     }
 
     pub(super) fn commits_of(&self, records: &Records<K, V>, metadata: &str) -> Result<Vec<Commit>> {
@@ -201,10 +215,16 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         Ok(record.run().commit(record.offset() + 1, ""))
     }
 
-    /// Whether offsets of a run can be committed: the consumer reads its partition, and it is still there.
+    /// Whether offsets of a run can be committed: the consumer reads its partition, a member by the same
+    /// assignment as when it was polled, and it is still there.
     fn check_committable(&self, run: &PartitionRun) -> Result<()> {
-        match self.subscription.find(run.topic_id(), run.partition()) {
-            Some(assigned) => assigned.log().check_readable(),
+        let partition = || TopicPartition::new(run.topic(), run.partition());
+        match self.subscription.find(run.place()) {
+            Some(assigned) => assigned.log().check_readable().and(match &self.member {
+                Some(_) if assigned.epoch() != run.epoch() => Err(self.fenced(partition())),
+                _ => Ok(()),
+            }),
+            None if self.member.is_some() => Err(self.fenced(partition())),
             None => Err(not_assigned(run.topic(), run.partition())),
         }
     }
@@ -224,7 +244,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         match &self.polled {
             Some(polled) if !polled.is_empty() => {
                 let commits = self.commits_left(polled)?;
-                self.coordinator.committed().commit(self.group()?, &commits)?;
+                self.stage(&commits, WrittenBy::Caller)?.wait()?;
                 self.polled = Some(Vec::new());
                 Ok(())
             }
@@ -238,9 +258,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         self.hear_of_commit()?;
         if let Some(polled) = self.polled.as_ref().filter(|polled| !polled.is_empty()) {
             let begun = self.commits_left(polled)?;
-            let future = self.begin_commit(Ok(begun.clone()));
             // This consumer's task goes on meanwhile. It is told if the commit fails.
-            future.count_now();
+            let future = self.begin_commit(Ok(begun.clone()));
             let mut commits = self.committing.take().map(|earlier| earlier.commits).unwrap_or_default();
             commits.extend(begun.into_iter().map(|commit| ((commit.topic_id, commit.partition), commit)));
             self.committing = Some(Committing { future, commits });
@@ -272,7 +291,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     fn commits_left(&self, polled: &[Commit]) -> Result<Vec<Commit>> {
         let mut commits = Vec::with_capacity(polled.len());
         for commit in polled {
-            let found = self.subscription.find(commit.topic_id, commit.partition);
+            let found = self.subscription.find(commit.place());
             match found.map(|assigned| assigned.log().check_readable()) {
                 Some(Ok(())) => commits.push(commit.clone()),
                 Some(Err(Error::TopicDeleted { .. })) | None => {}

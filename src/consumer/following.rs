@@ -8,7 +8,9 @@ use std::ops::Range;
 use super::Consumer;
 use super::assigned::Assigned;
 use super::beginning::Beginning;
+use super::member::Member;
 use crate::error::{Error, Result};
+use crate::group::{SubscribedTopic, SubscribedTopics};
 use crate::sync::Arc;
 use crate::sync::signal::Waiters;
 use crate::topic::Topic;
@@ -25,6 +27,8 @@ pub(super) struct Following {
     predicates: Vec<Predicate>,
     /// The version of the catalog that the assignment is up to.
     seen_version: u64,
+    /// The topics that were there then, by id.
+    topics: BTreeMap<u64, Arc<Topic>>,
 }
 
 /// How many partitions of each topic, by its id, a consumer has.
@@ -39,21 +43,42 @@ impl Following {
         // Read before the topics are: what comes in between is looked at twice rather than not at all.
         let seen_version = catalog.version();
         let named = names.iter().map(|name| catalog.user_topic(name)).collect::<Result<_>>()?;
-        Ok(Self { catalog, named, predicates, seen_version })
+        Ok(Self { catalog, named, predicates, seen_version, topics: BTreeMap::new() })
     }
 
-    /// The partitions that a consumer with `counts` does not have yet.
-    pub(super) fn missing(&self, counts: &Counts) -> Vec<(Arc<Topic>, u32)> {
+    fn wanted(&self) -> Vec<Arc<Topic>> {
         let mut topics = self.named.clone();
         if !self.predicates.is_empty() {
             let chosen = self.catalog.topics().into_iter().filter(|topic| self.is_chosen(topic.name()));
             topics.extend(chosen);
         }
+        topics
+    }
+
+    /// The partitions that a consumer with `counts` does not have yet.
+    pub(super) fn missing(&self, counts: &Counts) -> Vec<(Arc<Topic>, u32)> {
+        let topics = self.wanted();
         let numbered = topics.iter().flat_map(|topic| {
             let missing = missing_partitions(counts, topic.id(), topic.partition_count());
             missing.map(|number| (Arc::clone(topic), number))
         });
         numbered.collect()
+    }
+
+    /// What a member of a group subscribes to now: all that is there.
+    pub(super) fn look(&mut self) -> SubscribedTopics {
+        self.seen_version = self.catalog.version();
+        let there = self.wanted().into_iter().filter(|topic| !topic.is_deleted());
+        self.topics = there.map(|topic| (topic.id(), topic)).collect();
+        let topics = self.topics.iter().map(|(&id, topic)| {
+            (id, SubscribedTopic { name: Arc::clone(topic.name()), partitions: topic.partition_count() })
+        });
+        SubscribedTopics { topics: topics.collect(), catalog_version: self.seen_version }
+    }
+
+    /// A topic that was there at the last [`look`](Self::look).
+    pub(super) fn topic(&self, id: u64) -> Option<&Arc<Topic>> {
+        self.topics.get(&id)
     }
 
     /// Whether a predicate brings this topic in. One that was named is not brought in under its name again.
@@ -76,12 +101,21 @@ fn missing_partitions(counts: &Counts, topic_id: u64, partitions: u32) -> Range<
 }
 
 impl<K, V> Consumer<K, V> {
-    /// Takes in the topics and partitions that came since the last look; costs a load if there are none.
+    /// Takes in the topics and partitions that came since the last look, and as a member of a group gives up
+    /// and takes what the group wants; costs two loads if there is nothing new.
     #[inline]
     pub(super) fn follow(&mut self) -> Result<()> {
-        match &self.following {
-            Some(following) if following.catalog.version() != following.seen_version => self.catch_up(),
-            _ => Ok(()),
+        let Some(following) = &self.following else { return Ok(()) };
+        let has_changed = following.catalog.version() != following.seen_version;
+        match &self.member {
+            None if has_changed => self.catch_up(),
+            None => Ok(()),
+            Some(_) => {
+                if has_changed {
+                    self.subscribe_anew();
+                }
+                if self.member.as_ref().is_some_and(Member::take_news) { self.rebalance() } else { Ok(()) }
+            }
         }
     }
 
@@ -94,11 +128,7 @@ impl<K, V> Consumer<K, V> {
         for assigned in self.subscription.iter() {
             *counts.entry(assigned.topic_id()).or_default() += 1;
         }
-        let beginning = Beginning {
-            committed: self.coordinator.committed(),
-            group: self.group.as_deref(),
-            start: self.start,
-        };
+        let beginning = Beginning { committed: self.coordinator.committed(), group: None, start: self.start };
         let mut added = Vec::new();
         for (topic, number) in following.missing(&counts) {
             match beginning.later(topic, number) {

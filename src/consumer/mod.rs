@@ -8,10 +8,12 @@ mod commits;
 mod following;
 mod kafka;
 mod limits;
+mod member;
 mod next_records;
 mod pace;
 mod policy;
 mod positions;
+mod rebalance;
 mod records;
 mod subscription;
 mod wake;
@@ -24,17 +26,19 @@ pub use builder::ConsumerBuilder;
 pub use commit_future::CommitFuture;
 pub use next_records::{NextRecords, RecordsStream};
 pub use policy::{OutOfRange, Start};
+pub use rebalance::{BoxError, Rebalance, RebalanceListener};
 pub use records::{OwnedRecord, Record, Records, RecordsIter};
 pub use wake::WakeHandle;
 
 use crate::error::{Error, Result};
-use crate::group::{Commit, Coordinator, Membership};
+use crate::group::{Commit, Coordinator};
 use crate::log::Files;
 use crate::record::codec::Codec;
 use crate::sync::signal::{Signal, Sleep};
 use crate::sync::{Arc, Instant};
 use commits::Committing;
 use following::Following;
+use member::Member;
 use pace::Pace;
 use records::PartitionRun;
 use subscription::{Subscription, not_assigned};
@@ -100,8 +104,8 @@ pub struct Consumer<K, V> {
     polled: Option<Vec<Commit>>,
     /// What futures of this consumer commit by themselves.
     committing: Option<Committing>,
-    /// Keeps others out of the group; none for partitions assigned by hand.
-    _membership: Option<Membership>,
+    /// `None` without a group, and for partitions assigned by hand.
+    member: Option<Member>,
     codecs: PhantomData<fn() -> (K, V)>,
 }
 
@@ -138,6 +142,14 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// [`commit`](Self::commit). No record is skipped: positions stay where they were, and records of other
     /// partitions come with the next poll.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records<K, V>> {
+        self.poll_begins()?;
+        let outcome = self.poll_here(timeout);
+        self.poll_ends();
+        outcome
+    }
+
+    #[inline]
+    fn poll_here(&mut self, timeout: Duration) -> Result<Records<K, V>> {
         self.subscription.read_files(Files::Here);
         if timeout.is_zero() {
             return Ok(Records::new(self.look(None)?));

@@ -79,6 +79,17 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
 
     /// One poll of a task. The order is that of a blocked poll: announce, look again, only then sleep.
     fn poll_task(&mut self, sleep: &mut Option<Sleep>, cx: &mut Context<'_>) -> Poll<Result<Records<K, V>>> {
+        self.poll_begins()?;
+        let outcome = ready!(self.poll_as_task(sleep, cx));
+        self.poll_ends();
+        Poll::Ready(outcome)
+    }
+
+    fn poll_as_task(
+        &mut self,
+        sleep: &mut Option<Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Records<K, V>>> {
         let min_bytes = self.subscription.limits().min_bytes;
         self.subscription.read_files(Files::Elsewhere(Arc::clone(&self.signal)));
         loop {
@@ -203,6 +214,18 @@ impl<K: Codec, V: Codec> Stream for RecordsStream<'_, K, V> {
         let records = ready!(consumer.poll_task(sleep, cx));
         *has_ended = matches!(records, Err(Error::Closed));
         Poll::Ready(Some(records))
+    }
+}
+
+impl<K, V> Drop for NextRecords<'_, K, V> {
+    fn drop(&mut self) {
+        self.consumer.poll_ends();
+    }
+}
+
+impl<K, V> Drop for RecordsStream<'_, K, V> {
+    fn drop(&mut self) {
+        self.consumer.poll_ends();
     }
 }
 

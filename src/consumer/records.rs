@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::error::{CodecError, DecodeError, RecordPart};
-use crate::group::Commit;
+use crate::group::{Commit, Epoch, Place};
 use crate::ids::TopicPartition;
 use crate::log::Run;
 use crate::record::codec::Codec;
@@ -20,26 +20,31 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(super) struct PartitionRun {
     topic: Arc<str>,
-    topic_id: u64,
-    partition: u32,
+    place: Place,
+    /// By which assignment it was polled.
+    epoch: Epoch,
     run: Run,
 }
 
 impl PartitionRun {
-    pub(super) fn new(topic: Arc<str>, topic_id: u64, partition: u32, run: Run) -> Self {
-        Self { topic, topic_id, partition, run }
+    pub(super) fn new(topic: Arc<str>, place: Place, epoch: Epoch, run: Run) -> Self {
+        Self { topic, place, epoch, run }
     }
 
     pub(super) fn topic(&self) -> &str {
         &self.topic
     }
 
-    pub(super) fn topic_id(&self) -> u64 {
-        self.topic_id
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     pub(super) fn partition(&self) -> u32 {
-        self.partition
+        self.place.1
     }
 
     pub(super) fn records(&self) -> usize {
@@ -61,7 +66,8 @@ impl PartitionRun {
 
     /// The commit that says that a group has processed everything before `offset`.
     pub(super) fn commit(&self, offset: u64, metadata: &str) -> Commit {
-        Commit { topic_id: self.topic_id, partition: self.partition, offset, metadata: metadata.to_owned() }
+        let (topic_id, partition) = self.place;
+        Commit { topic_id, partition, offset, metadata: metadata.to_owned(), epoch: self.epoch }
     }
 
     pub(super) fn end_offset(&self) -> u64 {
@@ -230,7 +236,7 @@ impl<'a, K: Codec, V: Codec> Record<'a, K, V> {
     /// The partition.
     #[must_use]
     pub fn partition(&self) -> u32 {
-        self.run.partition
+        self.run.partition()
     }
 
     /// The number of the record in its partition.
@@ -381,7 +387,7 @@ impl<K, V> fmt::Debug for Record<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("topic", &self.run.topic)
-            .field("partition", &self.run.partition)
+            .field("partition", &self.run.partition())
             .field("offset", &self.frame.offset())
             .finish_non_exhaustive()
     }

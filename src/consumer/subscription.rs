@@ -5,6 +5,7 @@ use super::limits::{Limits, Taken};
 use super::policy::OutOfRange;
 use super::records::PartitionRun;
 use crate::error::{Error, Result};
+use crate::group::{Commit, Place};
 use crate::ids::TopicPartition;
 use crate::log::Files;
 use crate::sync::Arc;
@@ -178,8 +179,29 @@ impl Subscription {
     }
 
     /// A partition by the id of its topic, which no later topic of the same name has.
-    pub(super) fn find(&self, topic_id: u64, partition: u32) -> Option<&Assigned> {
-        self.iter().find(|assigned| (assigned.topic_id(), assigned.partition()) == (topic_id, partition))
+    pub(super) fn find(&self, place: Place) -> Option<&Assigned> {
+        self.iter().find(|assigned| assigned.place() == place)
+    }
+
+    /// The name of a partition of this consumer.
+    pub(super) fn name_of(&self, place: Place) -> TopicPartition {
+        self.find(place).map_or_else(|| TopicPartition::new("", place.1), Assigned::topic_partition)
+    }
+
+    /// Commits of offsets that the user names; of none beyond the end, which would make the group miss what is
+    /// yet to be sent.
+    pub(super) fn commits_for(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, u64)>,
+    ) -> Result<Vec<Commit>> {
+        let commits = offsets.into_iter().map(|(TopicPartition { topic, partition }, offset)| {
+            let assigned = self.get(&topic, partition)?;
+            assigned.log().check_readable()?;
+            assigned.check_not_beyond_end(offset)?;
+            let (topic_id, epoch) = (assigned.topic_id(), assigned.epoch());
+            Ok(Commit { topic_id, partition, offset, metadata: String::new(), epoch })
+        });
+        commits.collect()
     }
 }
 

@@ -1,26 +1,23 @@
 //! How far each group has come: for every partition the offset to begin with next time. Kept in an internal
 //! topic of our own log, where the latest record of a key counts; read back when the broker is opened.
 //!
-//! | key | bytes | | value | bytes |
-//! |---|---|---|---|---|
-//! | version, 1 | 1 | | offset | u64 |
-//! | topic id | u64 | | metadata | the rest, UTF-8 |
-//! | partition | u32 | | | |
-//! | group | the rest, UTF-8 | | | |
-//!
-//! Integers are big-endian here, as in the codecs. A null value removes the entry.
+//! A commit counts here as soon as it has its place in that log, before it is written: whoever takes over a
+//! partition begins behind it. If it is lost, because the disk refuses it, the one before it counts again.
 
 use std::collections::BTreeMap;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use super::commit_record::{GroupRecord, Place};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::log::{Cursor, Fate, Files, PartitionLog, Pending};
-use crate::record::frame::{Frame, NewRecord};
-use crate::sync::{Arc, AtomicU64, EventListener, Mutex, Ordering};
+use crate::log::{Cursor, Fate, Files, PartitionLog, Pending, WrittenBy};
+use crate::record::frame::NewRecord;
+use crate::sync::{Arc, EventListener, Mutex, MutexGuard};
 
-const VERSION: u8 = 1;
-const GROUP_AT: usize = 1 + 8 + 4;
+/// How long committed offsets are kept after their group lost its last member; Kafka's
+/// `offsets.retention.minutes`.
+pub(crate) const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The longest metadata of a commit, in bytes; Kafka's `offset.metadata.max.bytes`.
 const MAX_METADATA_BYTES: usize = 4096;
@@ -50,6 +47,9 @@ pub struct CommittedOffset {
     pub metadata: String,
 }
 
+/// Which assignment of a partition to a member something belongs to; 0 for what no group has assigned.
+pub(crate) type Epoch = u64;
+
 /// A committed offset and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Commit {
@@ -58,6 +58,8 @@ pub(crate) struct Commit {
     /// The first offset that the group has not processed.
     pub(crate) offset: u64,
     pub(crate) metadata: String,
+    /// The assignment under which the records were polled.
+    pub(crate) epoch: Epoch,
 }
 
 /// Whether the metadata of a commit is within its bound.
@@ -69,42 +71,90 @@ pub(crate) fn check_metadata(metadata: &str) -> Result<()> {
     Err(Error::CommitMetadataTooLarge { size, max: MAX_METADATA_BYTES })
 }
 
-/// Topic id and partition.
-pub(crate) type Place = (u64, u32);
-
 /// The committed offsets of all groups.
 #[derive(Debug)]
 pub(crate) struct CommittedOffsets {
-    /// By group. Not held while the log is written: of two commits, the later one in the log counts,
-    /// whichever gets here first.
-    groups: Mutex<BTreeMap<String, BTreeMap<Place, Entry>>>,
+    /// By group. Held while a commit is given its place in the log, so that what counts here and what counts
+    /// there is in the same order; not during I/O.
+    groups: Mutex<BTreeMap<String, GroupOffsets>>,
     log: Log,
     clock: Arc<dyn Clock>,
+    retention: Duration,
 }
 
-#[derive(Debug)]
-struct Entry {
-    committed: CommittedOffset,
-    version: Version,
-    /// Of a commit that counts although it may still be lost.
-    fate: Option<Fate>,
+/// What a group has committed, and when that expires.
+#[derive(Debug, Default)]
+struct GroupOffsets {
+    places: BTreeMap<Place, Slot>,
+    has_members: bool,
+    /// In milliseconds since the epoch.
+    last_commit: Option<i64>,
+    /// Since when it has had no members, as far as that is known.
+    emptied: Option<i64>,
+    /// Whether the log says since when it has had no members, so that it has to say if that ends.
+    emptied_in_log: bool,
 }
 
-/// The offset of a commit in the log of commits. Those of commits that were lost are given again.
-type Version = u64;
+/// What a group has committed for one partition.
+#[derive(Debug, Default)]
+struct Slot {
+    /// What is not lost any more, unless the next open finds otherwise.
+    settled: Option<CommittedOffset>,
+    /// What came later and may still be lost, oldest first.
+    undecided: Vec<(Option<CommittedOffset>, Fate)>,
+}
 
-impl Entry {
-    /// Whether a commit of `version` that was not lost takes its place.
-    fn gives_way_to(&self, version: Version) -> bool {
-        self.version <= version || self.fate.as_ref().is_some_and(Fate::is_lost)
+impl Slot {
+    fn latest(&self) -> Option<&CommittedOffset> {
+        let not_lost = self.undecided.iter().rev().find(|(_, fate)| !fate.is_lost());
+        not_lost.map_or(self.settled.as_ref(), |(committed, _)| committed.as_ref())
+    }
+
+    fn set(&mut self, committed: Option<CommittedOffset>, fate: Option<Fate>) {
+        let decided = self.undecided.iter().take_while(|(_, fate)| fate.is_decided()).count();
+        for (committed, fate) in self.undecided.drain(..decided) {
+            if !fate.is_lost() {
+                self.settled = committed;
+            }
+        }
+        match fate {
+            Some(fate) => self.undecided.push((committed, fate)),
+            None => self.settled = committed,
+        }
+    }
+
+    fn is_void(&self) -> bool {
+        self.settled.is_none() && self.undecided.iter().all(|(_, fate)| fate.is_lost())
+    }
+}
+
+impl GroupOffsets {
+    /// Whether nobody has used it for so long that what it has committed is not kept.
+    fn is_expired(&self, now: i64, retention: Duration) -> bool {
+        let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let last_use = self.last_commit.max(self.emptied).unwrap_or(i64::MAX);
+        !self.has_members && now >= last_use.saturating_add(retention)
+    }
+
+    fn committed(&self) -> impl Iterator<Item = (Place, &CommittedOffset)> {
+        self.places.iter().filter_map(|(&place, slot)| Some((place, slot.latest()?)))
+    }
+
+    fn set(&mut self, place: Place, committed: Option<CommittedOffset>, fate: Option<&Fate>) {
+        self.places.entry(place).or_default().set(committed, fate.cloned());
+    }
+
+    fn removals(&self, group: &str) -> Vec<GroupRecord> {
+        let places = self.places.keys();
+        places.map(|&place| GroupRecord::Commit { group: group.to_owned(), place, committed: None }).collect()
     }
 }
 
 /// Where commits are written down.
 #[derive(Debug)]
 enum Log {
-    /// Nowhere; they are only counted.
-    Memory(AtomicU64),
+    /// Nowhere.
+    Memory,
     Disk(Arc<PartitionLog>),
     /// Nowhere: the broker was opened read-only, and takes none.
     ReadOnly,
@@ -113,47 +163,52 @@ enum Log {
 /// A commit on its way into the log.
 #[derive(Debug)]
 pub(crate) struct StagedCommit {
-    group: String,
-    commits: Vec<Commit>,
-    version: Version,
-    /// `None`: it is written.
-    pending: Option<Pending>,
+    /// The offset in that log; and the way to the outcome, unless it is known to be kept.
+    pending: Option<(u64, Pending)>,
 }
 
 impl StagedCommit {
     /// How it went; `None` while that is open.
     pub(crate) fn outcome(&self) -> Option<Result<()>> {
-        self.pending.as_ref().map_or(Some(Ok(())), |pending| pending.outcome(self.version))
+        self.pending.as_ref().map_or(Some(Ok(())), |(offset, pending)| pending.outcome(*offset))
     }
 
     /// Blocks until it is as durable as the internal topic.
     pub(crate) fn wait(&self) -> Result<()> {
-        self.pending.as_ref().map_or(Ok(()), |pending| pending.wait(self.version))
+        self.pending.as_ref().map_or(Ok(()), |(offset, pending)| pending.wait(*offset))
     }
 
     /// Ready when it is decided how it went.
     pub(crate) fn poll(&self, listener: &mut Option<EventListener>, cx: &mut Context<'_>) -> Poll<()> {
-        self.pending.as_ref().map_or(Poll::Ready(()), |pending| pending.poll(listener, cx))
+        self.pending.as_ref().map_or(Poll::Ready(()), |(_, pending)| pending.poll(listener, cx))
+    }
+
+    fn fate(&self) -> Option<Fate> {
+        self.pending.as_ref().map(|(_, pending)| pending.fate())
     }
 }
 
 impl CommittedOffsets {
-    pub(crate) fn in_memory(clock: Arc<dyn Clock>) -> Self {
-        Self { groups: Mutex::default(), log: Log::Memory(AtomicU64::new(0)), clock }
+    pub(crate) fn in_memory(clock: Arc<dyn Clock>, retention: Duration) -> Self {
+        Self { groups: Mutex::default(), log: Log::Memory, clock, retention }
     }
 
     /// Those that `log` holds, if there is one; no others can be committed.
-    pub(crate) fn read_only(log: Option<Arc<PartitionLog>>, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub(crate) fn read_only(
+        log: Option<Arc<PartitionLog>>,
+        clock: Arc<dyn Clock>,
+        retention: Duration,
+    ) -> Result<Self> {
         let Some(log) = log else {
-            return Ok(Self { groups: Mutex::default(), log: Log::ReadOnly, clock });
+            return Ok(Self { groups: Mutex::default(), log: Log::ReadOnly, clock, retention });
         };
-        Ok(Self { log: Log::ReadOnly, ..Self::open(log, clock)? })
+        Ok(Self { log: Log::ReadOnly, ..Self::open(log, clock, retention)? })
     }
 
     /// Reads back what `log` holds. Damaged records are left out: the group begins again with an earlier
     /// commit.
-    pub(crate) fn open(log: Arc<PartitionLog>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let mut groups: BTreeMap<String, BTreeMap<Place, Entry>> = BTreeMap::new();
+    pub(crate) fn open(log: Arc<PartitionLog>, clock: Arc<dyn Clock>, retention: Duration) -> Result<Self> {
+        let mut groups = BTreeMap::new();
         let mut cursor = Cursor::new(log.start_offset());
         loop {
             let run = match log.fetch(&mut cursor, &Files::Here) {
@@ -166,156 +221,210 @@ impl CommittedOffsets {
                 Err(error) => return Err(error),
             };
             for frame in run.frames().filter(|frame| frame.is_record()) {
-                let (group, place, committed) = decode(frame).map_err(|bad| bad.into_error(&log, frame))?;
-                let version = frame.offset();
-                match committed {
-                    Some(committed) => groups
-                        .entry(group)
-                        .or_default()
-                        .insert(place, Entry { committed, version, fate: None }),
-                    None => groups.entry(group).or_default().remove(&place),
-                };
+                let record = GroupRecord::decode(frame).map_err(|bad| bad.into_error(&log, frame))?;
+                read_back(&mut groups, record, frame.timestamp());
             }
         }
-        Ok(Self { groups: Mutex::new(groups), log: Log::Disk(log), clock })
+        let now = clock.now().as_millis();
+        for offsets in groups.values_mut() {
+            // Nobody could write down when it lost its members: it may have had some until just now.
+            offsets.emptied.get_or_insert(now);
+        }
+        groups.retain(|_, offsets| !offsets.places.is_empty());
+        Ok(Self { groups: Mutex::new(groups), log: Log::Disk(log), clock, retention })
     }
 
     /// Commits for a group, all or nothing; as durable as the internal topic when it returns.
     pub(crate) fn commit(&self, group: &str, commits: &[Commit]) -> Result<()> {
-        let entries = commits.iter().map(|commit| (group, commit.place(), Some(commit.committed())));
-        if let Some(version) = self.write(entries)? {
-            self.apply(group, commits, version, None);
+        self.stage(group, commits, WrittenBy::Caller)?.wait()
+    }
+
+    /// Begins to commit, without waiting and without I/O. It counts from now on, unless it is lost. What is
+    /// to be written by the caller must be waited for.
+    pub(crate) fn stage(&self, group: &str, commits: &[Commit], by: WrittenBy) -> Result<StagedCommit> {
+        let changes = commits.iter().map(|commit| (commit.place(), Some(commit.committed())));
+        self.change(group, changes.collect(), by)
+    }
+
+    /// Begins to remove what a group has committed for some partitions; the caller must wait for it.
+    pub(crate) fn stage_removal(&self, group: &str, places: &[Place]) -> Result<StagedCommit> {
+        self.change(group, places.iter().map(|&place| (place, None)).collect(), WrittenBy::Caller)
+    }
+
+    fn change(
+        &self,
+        group: &str,
+        changes: Vec<(Place, Option<CommittedOffset>)>,
+        by: WrittenBy,
+    ) -> Result<StagedCommit> {
+        if changes.is_empty() {
+            return Ok(StagedCommit { pending: None });
+        }
+        let now = self.clock.now().as_millis();
+        let mut groups = self.groups.lock();
+        let known = groups.get(group);
+        let mut records: Vec<GroupRecord> = changes
+            .iter()
+            .map(|(place, committed)| GroupRecord::Commit {
+                group: group.to_owned(),
+                place: *place,
+                committed: committed.clone(),
+            })
+            .collect();
+        let revives = known.is_some_and(|known| known.has_members && known.emptied_in_log);
+        if revives {
+            records.push(GroupRecord::Emptied { group: group.to_owned(), since: None });
+        }
+        let staged = self.stage_records(&records, now, by)?;
+        let offsets = groups.entry(group.to_owned()).or_default();
+        offsets.last_commit = Some(now);
+        offsets.emptied_in_log &= !revives;
+        for (place, committed) in changes {
+            offsets.set(place, committed, staged.fate().as_ref());
+        }
+        offsets.places.retain(|_, slot| !slot.is_void());
+        Ok(staged)
+    }
+
+    /// The group has its first member. What had expired is gone.
+    pub(crate) fn note_members(&self, group: &str) -> Result<()> {
+        let now = self.clock.now().as_millis();
+        let mut groups = self.groups.lock();
+        let offsets = groups.entry(group.to_owned()).or_default();
+        if offsets.is_expired(now, self.retention) {
+            if !matches!(self.log, Log::ReadOnly) {
+                drop(self.stage_records(&offsets.removals(group), now, WrittenBy::Flusher)?);
+            }
+            *offsets = GroupOffsets { emptied_in_log: offsets.emptied_in_log, ..GroupOffsets::default() };
+        }
+        (offsets.has_members, offsets.emptied) = (true, None);
+        if offsets.emptied_in_log {
+            let record = GroupRecord::Emptied { group: group.to_owned(), since: None };
+            // Otherwise the next commit says so.
+            offsets.emptied_in_log = self.stage_records(&[record], now, WrittenBy::Flusher).is_err();
         }
         Ok(())
     }
 
-    /// Begins to commit, without waiting and without I/O. It counts when it is [applied](Self::apply_staged).
-    pub(crate) fn stage(&self, group: &str, commits: Vec<Commit>) -> Result<StagedCommit> {
-        let entries = commits.iter().map(|commit| (group, commit.place(), Some(commit.committed())));
-        let (version, pending) = match &self.log {
-            Log::Memory(count) => (count.fetch_add(1, Ordering::Relaxed), None),
-            Log::Disk(_) if commits.is_empty() => (0, None),
-            Log::ReadOnly => return Err(read_only()),
-            Log::Disk(log) => {
-                let enqueued = self.with_records(entries, |records| log.enqueue(records))?;
-                (enqueued.base_offset, enqueued.pending)
-            }
-        };
-        Ok(StagedCommit { group: group.to_owned(), commits, version, pending })
-    }
-
-    /// Lets it count, unless it was lost.
-    pub(crate) fn apply_staged(&self, staged: &StagedCommit) {
-        let fate = staged.pending.as_ref().map(Pending::fate);
-        self.apply(&staged.group, &staged.commits, staged.version, fate.as_ref());
-    }
-
-    fn apply(&self, group: &str, commits: &[Commit], version: Version, fate: Option<&Fate>) {
-        if commits.is_empty() {
-            return;
-        }
+    /// The group has lost its last member: from now on it expires.
+    pub(crate) fn note_empty(&self, group: &str) {
+        let now = self.clock.now().as_millis();
         let mut groups = self.groups.lock();
-        // Asked under the lock: who was given the version of one that was lost may have been here already.
-        if fate.is_some_and(Fate::is_lost) {
+        let Some(offsets) = groups.get_mut(group) else { return };
+        (offsets.has_members, offsets.emptied) = (false, Some(now));
+        offsets.places.retain(|_, slot| !slot.is_void());
+        if offsets.places.is_empty() {
+            groups.remove(group);
             return;
         }
-        let entries = groups.entry(group.to_owned()).or_default();
-        for commit in commits {
-            let known = entries.get(&commit.place());
-            if known.is_none_or(|known| known.gives_way_to(version)) {
-                let entry = Entry { committed: commit.committed(), version, fate: fate.cloned() };
-                entries.insert(commit.place(), entry);
-            }
-        }
+        let record = GroupRecord::Emptied { group: group.to_owned(), since: Some(now) };
+        // If it cannot be written, the group expires later: the next open takes its own time for it.
+        offsets.emptied_in_log |= self.stage_records(&[record], now, WrittenBy::Flusher).is_ok();
     }
 
     /// Makes all commits so far survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         match &self.log {
-            Log::Memory(_) | Log::ReadOnly => Ok(()),
+            Log::Memory | Log::ReadOnly => Ok(()),
             Log::Disk(log) => log.sync(),
         }
     }
 
     /// Forgets a topic that was deleted.
     pub(crate) fn forget_topic(&self, topic_id: u64) -> Result<()> {
-        let places: Vec<(String, Place)> = {
-            let groups = self.groups.lock();
-            let places = groups.iter().flat_map(|(group, entries)| {
-                let of_topic = entries.range((topic_id, 0)..=(topic_id, u32::MAX));
-                of_topic.map(|(&place, _)| (group.clone(), place))
+        let staged = {
+            let mut groups = self.groups.lock();
+            let of_topic = (topic_id, 0)..=(topic_id, u32::MAX);
+            let records = groups.iter().flat_map(|(group, offsets)| {
+                let places = offsets.places.range(of_topic.clone());
+                places.map(|(&place, _)| GroupRecord::Commit { group: group.clone(), place, committed: None })
             });
-            places.collect()
+            let records: Vec<GroupRecord> = records.collect();
+            let staged = self.stage_records(&records, self.clock.now().as_millis(), WrittenBy::Caller)?;
+            for offsets in groups.values_mut() {
+                offsets.places.retain(|(topic, _), _| *topic != topic_id);
+            }
+            groups.retain(|_, offsets| offsets.has_members || !offsets.places.is_empty());
+            staged
         };
-        self.write(places.iter().map(|(group, place)| (group.as_str(), *place, None)))?;
-        let mut groups = self.groups.lock();
-        for entries in groups.values_mut() {
-            entries.retain(|&(topic, _), _| topic != topic_id);
-        }
-        groups.retain(|_, entries| !entries.is_empty());
-        Ok(())
+        staged.wait()
     }
 
     /// What a group has committed for one partition.
-    pub(crate) fn get(&self, group: &str, topic_id: u64, partition: u32) -> Option<CommittedOffset> {
-        Some(self.groups.lock().get(group)?.get(&(topic_id, partition))?.committed.clone())
+    pub(crate) fn get(&self, group: &str, place: Place) -> Option<CommittedOffset> {
+        self.current(&self.groups.lock(), group)?.places.get(&place)?.latest().cloned()
     }
 
     /// All that a group has committed.
     pub(crate) fn of_group(&self, group: &str) -> Vec<Commit> {
         let groups = self.groups.lock();
-        let entries = groups.get(group).into_iter().flatten();
-        let commits = entries.map(|(&(topic_id, partition), entry)| {
-            let CommittedOffset { offset, metadata } = entry.committed.clone();
-            Commit { topic_id, partition, offset, metadata }
+        let offsets = self.current(&groups, group).into_iter();
+        let commits = offsets.flat_map(GroupOffsets::committed).map(|((topic_id, partition), committed)| {
+            let CommittedOffset { offset, metadata } = committed.clone();
+            Commit { topic_id, partition, offset, metadata, epoch: 0 }
         });
         commits.collect()
     }
 
     /// The names of all groups that have committed something.
     pub(crate) fn groups(&self) -> Vec<String> {
-        self.groups.lock().keys().cloned().collect()
+        let groups = self.groups.lock();
+        let names = groups.keys().filter(|group| {
+            self.current(&groups, group).is_some_and(|offsets| offsets.committed().next().is_some())
+        });
+        names.cloned().collect()
     }
 
-    /// Appends entries to the log, as one batch; the offset of the first one, if there is any.
-    fn write<'a>(
+    /// A group, unless what it has committed has expired.
+    fn current<'a>(
         &self,
-        entries: impl Iterator<Item = (&'a str, Place, Option<CommittedOffset>)>,
-    ) -> Result<Option<Version>> {
-        match &self.log {
-            Log::Memory(count) => Ok(Some(count.fetch_add(1, Ordering::Relaxed))),
-            Log::ReadOnly => Err(read_only()),
-            Log::Disk(log) => self.with_records(entries, |records| {
-                if records.is_empty() { Ok(None) } else { log.append(records).map(Some) }
-            }),
-        }
+        groups: &'a MutexGuard<'_, BTreeMap<String, GroupOffsets>>,
+        group: &str,
+    ) -> Option<&'a GroupOffsets> {
+        let offsets = groups.get(group)?;
+        (!offsets.is_expired(self.clock.now().as_millis(), self.retention)).then_some(offsets)
     }
 
-    /// Entries as records.
-    fn with_records<'a, R>(
-        &self,
-        entries: impl Iterator<Item = (&'a str, Place, Option<CommittedOffset>)>,
-        then: impl FnOnce(&[NewRecord<'_>]) -> R,
-    ) -> R {
-        let encoded: Vec<(Vec<u8>, Option<Vec<u8>>)> =
-            entries.map(|(group, place, committed)| encode(group, place, committed.as_ref())).collect();
-        let timestamp = self.clock.now().as_millis();
+    /// Gives records their place in the log, as one batch.
+    fn stage_records(&self, records: &[GroupRecord], timestamp: i64, by: WrittenBy) -> Result<StagedCommit> {
+        let log = match &self.log {
+            Log::Memory => return Ok(StagedCommit { pending: None }),
+            Log::ReadOnly => return Err(Error::ReadOnly { operation: "commit offsets" }),
+            Log::Disk(_) if records.is_empty() => return Ok(StagedCommit { pending: None }),
+            Log::Disk(log) => log,
+        };
+        let encoded: Vec<_> = records.iter().map(GroupRecord::encode).collect();
         let records = encoded.iter().map(|(key, value)| NewRecord {
             key: Some(key),
             value: value.as_deref(),
             headers: &[],
             timestamp,
         });
-        then(&records.collect::<Vec<_>>())
+        let enqueued = log.enqueue(&records.collect::<Vec<_>>(), by)?;
+        Ok(StagedCommit { pending: enqueued.pending.map(|pending| (enqueued.base_offset, pending)) })
     }
 }
 
-fn read_only() -> Error {
-    Error::ReadOnly { operation: "commit offsets" }
+/// Takes over what one record of the log says.
+fn read_back(groups: &mut BTreeMap<String, GroupOffsets>, record: GroupRecord, timestamp: i64) {
+    match record {
+        GroupRecord::Commit { group, place, committed } => {
+            let offsets = groups.entry(group).or_default();
+            offsets.last_commit = offsets.last_commit.max(Some(timestamp));
+            match committed {
+                Some(committed) => offsets.set(place, Some(committed), None),
+                None => drop(offsets.places.remove(&place)),
+            }
+        }
+        GroupRecord::Emptied { group, since } => {
+            let offsets = groups.entry(group).or_default();
+            (offsets.emptied, offsets.emptied_in_log) = (since, since.is_some());
+        }
+    }
 }
 
 impl Commit {
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         (self.topic_id, self.partition)
     }
 
@@ -324,121 +433,78 @@ impl Commit {
     }
 }
 
-/// Key and value of the record that says so.
-pub(crate) fn encode(
-    group: &str,
-    place: Place,
-    committed: Option<&CommittedOffset>,
-) -> (Vec<u8>, Option<Vec<u8>>) {
-    (encode_key(group, place), committed.map(encode_value))
-}
-
-fn encode_key(group: &str, (topic_id, partition): Place) -> Vec<u8> {
-    let mut key = Vec::with_capacity(GROUP_AT + group.len());
-    key.push(VERSION);
-    key.extend_from_slice(&topic_id.to_be_bytes());
-    key.extend_from_slice(&partition.to_be_bytes());
-    key.extend_from_slice(group.as_bytes());
-    key
-}
-
-fn encode_value(committed: &CommittedOffset) -> Vec<u8> {
-    let mut value = committed.offset.to_be_bytes().to_vec();
-    value.extend_from_slice(committed.metadata.as_bytes());
-    value
-}
-
-fn decode_value(value: &[u8]) -> Option<CommittedOffset> {
-    let (offset, metadata) = value.split_first_chunk::<8>()?;
-    let metadata = String::from_utf8(metadata.to_vec()).ok()?;
-    Some(CommittedOffset { offset: u64::from_be_bytes(*offset), metadata })
-}
-
-/// Why a record is no committed offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadRecord {
-    Damaged,
-    /// Written by a later version.
-    Unsupported(u8),
-}
-
-pub(crate) type Decoded = (String, Place, Option<CommittedOffset>);
-
-/// What a record says.
-pub(crate) fn decode(frame: Frame<'_>) -> Result<Decoded, BadRecord> {
-    let key = frame.key().unwrap_or_default();
-    match key.first() {
-        Some(&VERSION) => decode_parts(&key[1..], frame.value()).ok_or(BadRecord::Damaged),
-        Some(&later) if later > VERSION => Err(BadRecord::Unsupported(later)),
-        _ => Err(BadRecord::Damaged),
-    }
-}
-
-fn decode_parts(key: &[u8], value: Option<&[u8]>) -> Option<Decoded> {
-    let (topic_id, rest) = key.split_first_chunk::<8>()?;
-    let (partition, group) = rest.split_first_chunk::<4>()?;
-    let group = String::from_utf8(group.to_vec()).ok()?;
-    let committed = match value {
-        Some(value) => Some(decode_value(value)?),
-        None => None,
-    };
-    Some((group, (u64::from_be_bytes(*topic_id), u32::from_be_bytes(*partition)), committed))
-}
-
-impl BadRecord {
-    fn into_error(self, log: &PartitionLog, frame: Frame<'_>) -> Error {
-        let path = log.dir().unwrap_or_default();
-        match self {
-            Self::Unsupported(found) => {
-                Error::UnsupportedFormat { path, found: found.into(), supported: VERSION.into() }
-            }
-            Self::Damaged => {
-                let detail = format!("the record at offset {} is no committed offset", frame.offset());
-                Error::Corrupt { path, position: 0, detail }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::{ManualClock, Timestamp};
 
     fn commit(partition: u32, offset: u64) -> Commit {
-        Commit { topic_id: 9, partition, offset, metadata: String::new() }
+        Commit { topic_id: 9, partition, offset, metadata: String::new(), epoch: 0 }
+    }
+
+    fn in_memory() -> (Arc<ManualClock>, CommittedOffsets) {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+        let committed = CommittedOffsets::in_memory(Arc::new(Arc::clone(&clock)), Duration::from_secs(60));
+        (clock, committed)
     }
 
     #[test]
     fn the_latest_commit_counts_and_groups_are_apart() {
-        let committed = CommittedOffsets::in_memory(Arc::new(SystemClock));
+        let (_, committed) = in_memory();
         committed.commit("a", &[commit(0, 5), commit(1, 7)]).expect("in memory");
         committed.commit("a", &[commit(0, 3)]).expect("in memory");
         assert_eq!(committed.of_group("a"), [commit(0, 3), commit(1, 7)]);
-        assert_eq!(committed.get("b", 9, 0), None);
-    }
-
-    #[test]
-    fn a_value_is_the_offset_and_then_the_metadata() {
-        let committed = CommittedOffset { offset: 258, metadata: "ü".to_owned() };
-        let encoded = encode_value(&committed);
-        assert_eq!(encoded, [0, 0, 0, 0, 0, 0, 1, 2, 0xc3, 0xbc]);
-        assert_eq!(decode_value(&encoded), Some(committed));
-        let without = decode_value(&[0, 0, 0, 0, 0, 0, 1, 2]).expect("metadata may be missing");
-        assert_eq!((without.offset, &*without.metadata), (258, ""));
-        for bad in [&encoded[..7], &encoded[..9]] {
-            assert_eq!(decode_value(bad), None);
-        }
+        assert_eq!(committed.get("b", (9, 0)), None);
     }
 
     #[test]
     fn a_deleted_topic_is_forgotten() {
-        let committed = CommittedOffsets::in_memory(Arc::new(SystemClock));
+        let (_, committed) = in_memory();
         let other = Commit { topic_id: 8, ..commit(0, 1) };
         committed.commit("a", &[commit(0, 5), other.clone()]).expect("in memory");
         committed.forget_topic(9).expect("in memory");
         assert_eq!(committed.of_group("a"), [other]);
         committed.forget_topic(8).expect("in memory");
         assert!(committed.groups().is_empty());
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_the_rest_stays() {
+        let (_, committed) = in_memory();
+        committed.commit("a", &[commit(0, 5), commit(1, 7)]).expect("in memory");
+        committed.stage_removal("a", &[(9, 0)]).expect("in memory");
+        assert_eq!(committed.of_group("a"), [commit(1, 7)]);
+        committed.stage_removal("a", &[(9, 1)]).expect("in memory");
+        assert!(committed.groups().is_empty());
+    }
+
+    #[test]
+    fn offsets_expire_with_their_group_and_not_before() {
+        let (clock, committed) = in_memory();
+        committed.note_members("a").expect("in memory");
+        committed.commit("a", &[commit(0, 5)]).expect("in memory");
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(committed.of_group("a"), [commit(0, 5)], "it has members");
+        committed.note_empty("a");
+        clock.advance(Duration::from_secs(59));
+        assert_eq!(committed.of_group("a"), [commit(0, 5)]);
+        clock.advance(Duration::from_secs(1));
+        assert!(committed.of_group("a").is_empty() && committed.groups().is_empty());
+        committed.note_members("a").expect("in memory");
+        assert!(committed.of_group("a").is_empty(), "who comes back does not bring them back");
+    }
+
+    #[test]
+    fn who_comes_back_in_time_keeps_them_and_a_commit_by_hand_puts_it_off() {
+        let (clock, committed) = in_memory();
+        committed.note_members("a").expect("in memory");
+        committed.commit("a", &[commit(0, 5)]).expect("in memory");
+        committed.note_empty("a");
+        clock.advance(Duration::from_secs(59));
+        committed.commit("a", &[commit(1, 1)]).expect("in memory");
+        clock.advance(Duration::from_secs(59));
+        committed.note_members("a").expect("in memory");
+        clock.advance(Duration::from_secs(59));
+        assert_eq!(committed.of_group("a"), [commit(0, 5), commit(1, 1)]);
     }
 }

@@ -1,10 +1,26 @@
-//! Groups: who reads together under one name, and how far they have come.
+//! Groups: who reads together under one name, who of them reads what, and how far they have come.
 
+mod assignor;
+mod commit_record;
 mod committed_offsets;
 mod coordinator;
+mod deadlines;
+mod link;
+mod membership;
 
-pub use committed_offsets::CommittedOffset;
-pub(crate) use committed_offsets::{Commit, CommittedOffsets, StagedCommit, check_metadata};
+pub use assignor::{
+    Assignment, Assignor, GroupSubscription, MemberSubscription, RangeAssignor, RoundRobinAssignor,
+    StickyAssignor,
+};
 #[cfg(fuzzing)]
-pub(crate) use committed_offsets::{decode as decode_commit, encode as encode_commit};
-pub(crate) use coordinator::{Coordinator, Membership, check_group_name};
+pub(crate) use commit_record::GroupRecord;
+pub(crate) use commit_record::Place;
+pub use committed_offsets::CommittedOffset;
+pub(crate) use committed_offsets::{
+    Commit, CommittedOffsets, DEFAULT_RETENTION, Epoch, StagedCommit, check_metadata,
+};
+pub(crate) use coordinator::{
+    Coordinator, GroupFacts, Instance, JoinRequest, Membership, check_group_name, check_instance_id,
+};
+pub(crate) use link::Evicted;
+pub(crate) use membership::{SubscribedTopic, SubscribedTopics, Taken};

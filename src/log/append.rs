@@ -22,6 +22,15 @@ pub(crate) struct Enqueued {
     pub(crate) pending: Option<Pending>,
 }
 
+/// Who writes a batch that was enqueued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WrittenBy {
+    /// The flusher, at once.
+    Flusher,
+    /// Whoever enqueued it, by waiting for it right away.
+    Caller,
+}
+
 /// The way to the outcome of a batch.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -40,6 +49,11 @@ impl Fate {
     /// Whether it was not acknowledged. Then its offsets may have been given again.
     pub(crate) fn is_lost(&self) -> bool {
         self.0.has_failed()
+    }
+
+    /// Whether it is known by now.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.0.is_complete()
     }
 }
 
@@ -100,21 +114,22 @@ impl PartitionLog {
     }
 
     /// Appends `batch`, whole or not at all, without waiting and without I/O: the flusher writes it, and
-    /// syncs it if that is promised.
-    pub(crate) fn enqueue(&self, batch: &[NewRecord<'_>]) -> Result<Enqueued> {
+    /// syncs it if that is promised; or else the caller does, who waits for it.
+    pub(crate) fn enqueue(&self, batch: &[NewRecord<'_>], by: WrittenBy) -> Result<Enqueued> {
         let Some(home) = self.home() else {
             return self.append(batch).map(|base_offset| Enqueued { base_offset, pending: None });
         };
         let mut stage = self.stage().lock();
         // First: a log that has ended will never have room.
         self.check_appendable()?;
-        if stage.is_full() {
+        // Callers who wait make room themselves.
+        if stage.is_full() && by == WrittenBy::Flusher {
             let (partition, pending_bytes) = (self.identity().topic_partition(), stage.unpublished_bytes());
             return Err(Error::TopicFull { partition, pending_bytes, max: MAX_UNPUBLISHED_BYTES });
         }
         let base_offset = self.stage_batch(&mut stage, batch)?;
         let completion = stage.completion();
-        let is_asked = self.request_write(home, &mut stage);
+        let is_asked = by == WrittenBy::Caller || self.request_write(home, &mut stage);
         self.request_sync(home, &mut stage);
         drop(stage);
         if !is_asked {

@@ -56,7 +56,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::config::{Durability, RecoveryPolicy, TopicConfig, TopicDefaults};
     use crate::error::Error;
-    use crate::log::{LogIdentity, LogPlace, PartitionLog, Request};
+    use crate::log::{LogIdentity, LogPlace, PartitionLog, Request, WrittenBy};
     use crate::record::frame::NewRecord;
     use crate::storage::{DataDir, MemoryStorage};
 
@@ -85,7 +85,7 @@ mod tests {
             let (flush, requests) = FlushQueue::new();
             let log = log(&TopicConfig::new().durability(durability), flush);
             for _ in 0..100 {
-                log.enqueue(&[RECORD]).expect("room");
+                log.enqueue(&[RECORD], WrittenBy::Flusher).expect("room");
                 log.append(&[RECORD]).expect("no fault");
                 log.sync().expect("no fault");
             }
@@ -98,9 +98,10 @@ mod tests {
         let (flush, requests) = FlushQueue::new();
         let log = log(&TopicConfig::new().durability(Durability::PowerLoss), flush);
         drop(requests);
-        let pending = log.enqueue(&[RECORD]).expect("it is taken").pending.expect("on disk");
+        let pending =
+            log.enqueue(&[RECORD], WrittenBy::Flusher).expect("it is taken").pending.expect("on disk");
         assert!(pending.outcome(0).expect("decided").is_ok(), "what was taken is written and synced");
-        assert!(matches!(log.enqueue(&[RECORD]), Err(Error::PartitionFailed { .. })));
+        assert!(matches!(log.enqueue(&[RECORD], WrittenBy::Flusher), Err(Error::PartitionFailed { .. })));
         assert!(matches!(log.append(&[RECORD]), Err(Error::PartitionFailed { .. })));
         assert!(log.fault().is_some());
     }

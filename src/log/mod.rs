@@ -34,7 +34,7 @@ mod trim;
 mod view;
 mod wakeups;
 
-pub(crate) use append::{Fate, Pending};
+pub(crate) use append::{Fate, Pending, WrittenBy};
 pub(crate) use file_reads::{FileReads, Files};
 pub(crate) use flush::{FlushQueue, FlushRequest};
 pub(crate) use identity::{LogIdentity, LogPlace};

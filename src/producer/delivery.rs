@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::RecordMetadata;
-use crate::log::{PartitionLog, Pending};
+use crate::log::{PartitionLog, Pending, WrittenBy};
 use crate::record::frame::NewRecord;
 use crate::sync::{EventListener, Instant};
 
@@ -50,7 +50,7 @@ pub struct Delivery {
 impl Delivery {
     /// Enqueues a record, which must have been checked.
     pub(super) fn enqueue(log: &PartitionLog, record: &NewRecord<'_>) -> Result<Self> {
-        let enqueued = log.enqueue(std::slice::from_ref(record))?;
+        let enqueued = log.enqueue(std::slice::from_ref(record), WrittenBy::Flusher)?;
         let timestamp = Timestamp::from_millis(record.timestamp);
         let metadata = RecordMetadata::new(log.identity().partition, enqueued.base_offset, timestamp);
         Ok(Self { metadata, pending: enqueued.pending, listener: None })

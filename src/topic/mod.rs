@@ -76,6 +76,11 @@ impl Topic {
         added.into_iter().for_each(|log| self.partitions.push(log));
     }
 
+    pub(crate) fn is_deleted(&self) -> bool {
+        let first = self.partitions.get(0).map(|log| log.check_readable());
+        matches!(first, Some(Err(Error::TopicDeleted { .. })))
+    }
+
     /// Whether the topic is neither deleted nor closed.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.partitions().try_for_each(|log| log.check_readable())

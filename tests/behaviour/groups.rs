@@ -176,12 +176,12 @@ fn groups_are_independent() {
 }
 
 #[test]
-fn records_of_another_consumer_can_be_committed_if_the_partition_is_assigned() {
+fn records_of_another_consumer_can_be_committed_by_hand_if_the_partition_is_assigned() {
     on_both(|broker| {
         with_records(broker, 10);
         let mut other = by_hand(broker).build().expect("it exists");
         let records = other.poll(NOW).expect("records");
-        let consumer = member(broker, "g");
+        let consumer = by_hand(broker).group("g").build().expect("it exists");
         consumer.commit(&records).expect("the partition is assigned");
         assert_eq!(shown(broker, "g"), [is_at("t-0", 10)]);
         let elsewhere =
@@ -192,6 +192,9 @@ fn records_of_another_consumer_can_be_committed_if_the_partition_is_assigned() {
         let first = records.iter().next().expect("a record");
         let outcome = elsewhere.commit_through(&first);
         assert_fails!(outcome, Error::NotAssigned { partition } if partition == not_assigned);
+        let member = member(broker, "g");
+        let outcome = member.commit(&records);
+        assert_fails!(outcome, Error::CommitFenced { partition, .. } if partition == not_assigned);
         assert_eq!(shown(broker, "g"), [is_at("t-0", 10)]);
     });
 }
@@ -223,25 +226,6 @@ fn a_consumer_without_a_group_begins_anew_each_time() {
 // ---- who is in a group ----
 
 #[test]
-fn a_group_has_one_member_at_a_time() {
-    on_both(|broker| {
-        with_records(broker, 1);
-        broker.create_topic("other", TopicConfig::new()).expect("a free name");
-        let first = member(broker, "g");
-        for topic in ["t", "other"] {
-            let second = broker.consumer::<(), String>().topic(topic).group("g").build();
-            assert_fails!(second, Error::GroupInUse { group } if group == "g");
-        }
-        let other_group = member(broker, "G");
-        drop(first);
-        let second = member(broker, "g");
-        drop(second);
-        member(broker, "g");
-        drop(other_group);
-    });
-}
-
-#[test]
 fn a_member_on_another_thread_frees_its_group_when_it_is_dropped() {
     on_both(|broker| {
         with_records(broker, 5);
@@ -257,19 +241,24 @@ fn a_member_on_another_thread_frees_its_group_when_it_is_dropped() {
 }
 
 #[test]
-fn consumers_assigned_by_hand_may_share_a_group_with_its_member() {
+fn consumers_assigned_by_hand_may_share_a_group_but_not_move_what_its_members_read() {
     on_both(|broker| {
         with_records(broker, 5);
-        let subscribed = member(broker, "g");
         let mut hands = [0, 1].map(|_| by_hand(broker).group("g").build().expect("by hand"));
         for hand in &mut hands {
             let records = hand.poll(NOW).expect("records");
             assert_eq!(polled(&records), numbered(0..5), "each reads for itself");
             hand.commit(&records).expect("commits");
         }
+        let subscribed = member(broker, "g");
+        assert_eq!(subscribed.position("t", 0).expect("assigned"), 5);
+        let back = || [(TopicPartition::new("t", 0), 2)];
+        assert_fails!(hands[0].commit_offsets(back()), Error::GroupInUse { group } if group == "g");
         assert_eq!(committed_at(&subscribed, "t", 0), Some(5));
+        drop(subscribed);
+        hands[0].commit_offsets(back()).expect("nobody reads it");
         let next = by_hand(broker).group("g").build().expect("by hand");
-        assert_eq!(next.position("t", 0).expect("assigned"), 5);
+        assert_eq!(next.position("t", 0).expect("assigned"), 2);
     });
 }
 

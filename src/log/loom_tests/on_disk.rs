@@ -12,7 +12,7 @@ use super::{
 use crate::clock::{ManualClock, Timestamp};
 use crate::config::{Durability, RecoveryPolicy};
 use crate::error::Error;
-use crate::log::append::{Enqueued, Pending};
+use crate::log::append::{Enqueued, Pending, WrittenBy};
 use crate::log::partition_log::PartitionLog;
 use crate::log::reader::Cursor;
 use crate::log::segment_header::SEGMENT_HEADER_BYTES;
@@ -183,7 +183,8 @@ impl StorageFile for WatchedFile {
 }
 
 fn enqueue(log: &PartitionLog, number: u64) -> Result<(u64, Pending), Error> {
-    let Enqueued { base_offset, pending } = log.enqueue(&[record(&number.to_le_bytes())])?;
+    let Enqueued { base_offset, pending } =
+        log.enqueue(&[record(&number.to_le_bytes())], WrittenBy::Flusher)?;
     Ok((base_offset, pending.expect("on disk it is open")))
 }
 

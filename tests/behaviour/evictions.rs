@@ -1,0 +1,374 @@
+//! Members that do not poll, and static members that go and come back. What takes time here is waited for, and
+//! nothing depends on how long it takes.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use ottla::{
+    BoxError, Broker, Consumer, ConsumerBuilder, Error, GroupState, Rebalance, RebalanceListener,
+    TopicPartition,
+};
+
+use crate::support::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const SOON: Duration = Duration::from_millis(1);
+
+fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
+    broker.consumer().topic("t").group("g")
+}
+
+fn instance(broker: &Broker, id: &str, timeout: Duration) -> ConsumerBuilder<(), String> {
+    builder(broker).instance_id(id).instance_timeout(timeout)
+}
+
+fn assigned(consumer: &Consumer<(), String>) -> Vec<String> {
+    let mut all: Vec<String> = consumer.assignment().iter().map(ToString::to_string).collect();
+    all.sort();
+    all
+}
+
+fn members_of(broker: &Broker) -> usize {
+    broker.describe_group("g").map_or(0, |group| group.members.len())
+}
+
+fn until(what: &str, reached: impl Fn() -> bool) {
+    for _ in 0..20_000 {
+        if reached() {
+            return;
+        }
+        thread::sleep(SOON);
+    }
+    panic!("{what} was never so");
+}
+
+fn settle(broker: &Broker, members: &mut [&mut Consumer<(), String>]) {
+    for _ in 0..10 {
+        for member in &mut *members {
+            drop(member.poll(NOW).expect("polls"));
+        }
+        if broker.describe_group("g").expect("it has members").state == GroupState::Stable {
+            return;
+        }
+    }
+    panic!("not settled: {:?}", broker.describe_group("g"));
+}
+
+// ---- max_poll_interval ----
+
+#[test]
+fn a_member_that_stops_polling_loses_its_partitions_and_is_told() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(2)).expect("a free name");
+        send_numbered(broker, "t", 3);
+        let mut slow = builder(broker).max_poll_interval(SOON).build().expect("builds");
+        let records = slow.poll(NOW).expect("three");
+        let mut other = builder(broker).build().expect("builds");
+        assert_eq!(offsets(&block_on_poll(&mut other)), [0, 1, 2], "nothing was committed");
+        assert_fails!(slow.commit(&records), Error::CommitFenced { group, .. } if group == "g");
+        assert_fails!(slow.poll(NOW), Error::MemberEvicted { max_poll_interval: SOON, .. });
+        assert!(slow.assignment().is_empty());
+        assert_fails!(slow.commit(&records), Error::CommitFenced { .. });
+        assert!(broker.committed_offsets("g").is_empty());
+    });
+}
+
+fn block_on_poll(consumer: &mut Consumer<(), String>) -> Vec<ottla::OwnedRecord> {
+    let records = consumer.poll(FOREVER).expect("readable");
+    records.iter().map(|record| record.to_owned_record()).collect()
+}
+
+#[test]
+fn it_joins_anew_with_the_poll_after_that() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        send_numbered(broker, "t", 3);
+        let mut slow = builder(broker).max_poll_interval(SOON).auto_commit(true).build().expect("builds");
+        assert_eq!(slow.poll(NOW).expect("three").len(), 3);
+        until("it is evicted", || members_of(broker) == 0);
+        assert_fails!(slow.poll(NOW), Error::MemberEvicted { .. });
+        // It may be evicted again in between, if this thread is held up.
+        let records = loop {
+            match slow.poll(FOREVER) {
+                Ok(records) => break records,
+                Err(Error::MemberEvicted { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(records.len(), 3, "what it had not committed comes again");
+    });
+}
+
+#[test]
+fn who_waits_in_a_poll_is_not_late() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        let mut blocked = builder(broker).max_poll_interval(SOON).build().expect("builds");
+        let (polls, polling) = std::sync::mpsc::channel();
+        let waiting = watched("a poll", move || {
+            polls.send(()).expect("somebody listens");
+            loop {
+                match blocked.poll(FOREVER) {
+                    // It may be held up before it polls.
+                    Err(Error::MemberEvicted { .. }) => {}
+                    outcome => return outcome.map(|records| records.len()),
+                }
+            }
+        });
+        polling.recv().expect("it polls");
+        thread::sleep(Duration::from_millis(50));
+        send_numbered(broker, "t", 1);
+        assert_eq!(waiting.wait().expect("it still has its partition"), 1);
+    });
+}
+
+#[test]
+fn who_polls_in_time_or_has_no_limit_stays() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(2)).expect("a free name");
+        let mut patient = builder(broker).max_poll_interval(HOUR).build().expect("builds");
+        let mut unlimited = builder(broker).build().expect("builds");
+        let late = builder(broker).max_poll_interval(SOON).build().expect("builds");
+        until("the late one is evicted", || members_of(broker) == 2);
+        settle(broker, &mut [&mut patient, &mut unlimited]);
+        assert_eq!((assigned(&patient).len(), assigned(&unlimited).len()), (1, 1));
+        drop(late);
+        assert_eq!(members_of(broker), 2);
+    });
+}
+
+#[test]
+fn a_future_that_waits_is_a_poll_and_one_that_is_dropped_ends_it() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        let mut consumer =
+            builder(broker).max_poll_interval(Duration::from_millis(200)).build().expect("builds");
+        {
+            let mut next = std::pin::pin!(consumer.next_records());
+            assert!(once(|cx| next.as_mut().poll(cx)).is_pending());
+            thread::sleep(Duration::from_millis(400));
+            assert_eq!(members_of(broker), 1, "it polls");
+        }
+        until("it is evicted", || members_of(broker) == 0);
+        assert_fails!(block_on(consumer.next_records()), Error::MemberEvicted { .. });
+    });
+}
+
+#[test]
+fn a_close_says_that_the_last_commit_came_too_late() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        send_numbered(broker, "t", 3);
+        let build = || builder(broker).max_poll_interval(SOON).auto_commit(true).build().expect("builds");
+        let mut late = build();
+        assert_eq!(late.poll(NOW).expect("three").len(), 3);
+        until("it is evicted", || members_of(broker) == 0);
+        assert_fails!(late.close(), Error::CommitFenced { .. });
+        let empty = build();
+        until("it is evicted", || members_of(broker) == 0);
+        assert_fails!(empty.close(), Error::MemberEvicted { .. });
+    });
+}
+
+// ---- static members ----
+
+#[test]
+fn an_instance_that_comes_back_in_time_has_its_partitions_and_nobody_else_notices() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(2)).expect("a free name");
+        let mut east = instance(broker, "east", HOUR).build().expect("builds");
+        let mut west = instance(broker, "west", HOUR).build().expect("builds");
+        settle(broker, &mut [&mut east, &mut west]);
+        let (of_east, of_west) = (assigned(&east), assigned(&west));
+        let generation = broker.describe_group("g").expect("two members").generation;
+        for round in 0..3 {
+            if round == 2 {
+                west.close().expect("nothing to commit")
+            } else {
+                drop(west)
+            }
+            let group = broker.describe_group("g").expect("two members");
+            assert_eq!(group.members.iter().filter(|member| member.is_present).count(), 1);
+            drop(east.poll(NOW).expect("polls"));
+            west = instance(broker, "west", HOUR).build().expect("builds");
+            assert_eq!(assigned(&west), of_west);
+            drop(east.poll(NOW).expect("polls"));
+            assert_eq!(assigned(&east), of_east);
+        }
+        let group = broker.describe_group("g").expect("two members");
+        assert_eq!((group.generation, group.state), (generation, GroupState::Stable));
+    });
+}
+
+#[test]
+fn it_goes_on_behind_what_it_had_committed() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        send_numbered(broker, "t", 5);
+        let mut first = instance(broker, "i", HOUR).build().expect("builds");
+        let records = first.poll(NOW).expect("five");
+        first.commit_through(&records.iter().nth(1).expect("five")).expect("commits");
+        drop(first);
+        let mut second = instance(broker, "i", HOUR).build().expect("builds");
+        assert_eq!(offsets(&drain(&mut second)), [2, 3, 4]);
+        assert_fails!(second.commit(&records), Error::CommitFenced { .. });
+    });
+}
+
+#[test]
+fn an_instance_that_does_not_come_back_gives_its_partitions_away() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(2)).expect("a free name");
+        let mut east = instance(broker, "east", HOUR).build().expect("builds");
+        let mut west = instance(broker, "west", SOON).build().expect("builds");
+        settle(broker, &mut [&mut east, &mut west]);
+        drop(west);
+        until("it is given up", || members_of(broker) == 1);
+        settle(broker, &mut [&mut east]);
+        assert_eq!(assigned(&east).len(), 2);
+    });
+}
+
+#[test]
+fn an_instance_is_there_once() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        let first = instance(broker, "i", HOUR).build().expect("builds");
+        assert_fails!(
+            instance(broker, "i", HOUR).build(),
+            Error::InstanceInUse { group, instance_id } if group == "g" && instance_id == "i"
+        );
+        let elsewhere = broker.consumer::<(), String>().topic("t").group("other").instance_id("i").build();
+        drop(elsewhere.expect("another group, another instance"));
+        drop(first);
+        instance(broker, "i", HOUR).build().expect("it is free");
+    });
+}
+
+#[test]
+fn an_instance_that_comes_back_with_other_topics_is_assigned_anew() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        broker.create_topic("u", partitions(1)).expect("a free name");
+        drop(instance(broker, "i", HOUR).build().expect("builds"));
+        let back = broker.consumer::<(), String>().topic("u").group("g").instance_id("i");
+        let back = back.instance_timeout(HOUR).build().expect("builds");
+        assert_eq!(assigned(&back), ["u-0"]);
+    });
+}
+
+// ---- listeners ----
+
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    fn note(&self, what: &str, partitions: &[TopicPartition]) {
+        let mut names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+        names.sort();
+        self.0.lock().expect("nobody panics").push(format!("{what} {}", names.join(" ")));
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("nobody panics"))
+    }
+}
+
+impl RebalanceListener for Heard {
+    fn revoked(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
+        self.note("revoked", rebalance.partitions());
+        Ok(())
+    }
+
+    fn assigned(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
+        self.note("assigned", rebalance.partitions());
+        Ok(())
+    }
+
+    fn lost(&mut self, partitions: &[TopicPartition]) -> Result<(), BoxError> {
+        self.note("lost", partitions);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_listener_hears_of_what_comes_and_goes_and_of_nothing_else() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(2)).expect("a free name");
+        let heard = Heard::default();
+        let mut first = builder(broker).rebalance_listener(heard.clone()).build().expect("builds");
+        assert_eq!(heard.take(), ["assigned t-0 t-1"]);
+        drop(first.poll(NOW).expect("polls"));
+        let mut second = builder(broker).build().expect("builds");
+        assert!(heard.take().is_empty(), "only inside its own calls");
+        drop(first.poll(NOW).expect("polls"));
+        drop(second.poll(NOW).expect("polls"));
+        let revoked = format!("revoked {}", assigned(&second).join(" "));
+        assert_eq!(heard.take(), [revoked.clone()]);
+        drop(second);
+        drop(first.poll(NOW).expect("polls"));
+        assert_eq!(heard.take(), [revoked.replace("revoked", "assigned")]);
+        broker.increase_partitions("t", 3).expect("more");
+        drop(first.poll(NOW).expect("polls"));
+        assert_eq!(heard.take(), ["assigned t-2"]);
+        first.close().expect("nothing to commit");
+        assert_eq!(heard.take(), ["revoked t-0 t-1 t-2"]);
+        drop(builder(broker).rebalance_listener(heard.clone()).build().expect("builds"));
+        assert_eq!(heard.take(), ["assigned t-0 t-1 t-2"], "a drop calls nothing");
+    });
+}
+
+#[test]
+fn a_listener_hears_of_what_is_lost() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        let heard = Heard::default();
+        let build = || builder(broker).rebalance_listener(heard.clone());
+        let mut late = build().max_poll_interval(SOON).build().expect("builds");
+        until("it is evicted", || members_of(broker) == 0);
+        assert_fails!(late.poll(NOW), Error::MemberEvicted { .. });
+        assert_eq!(heard.take(), ["assigned t-0", "lost t-0"]);
+        drop(late);
+        let mut consumer = build().build().expect("builds");
+        broker.delete_topic("t").expect("it exists");
+        assert_fails!(consumer.poll(NOW), Error::TopicDeleted { .. });
+        assert_eq!(heard.take(), ["assigned t-0", "lost t-0"]);
+    });
+}
+
+/// Commits its position at the last moment, and may refuse what it is told.
+struct Late {
+    fails: bool,
+}
+
+impl RebalanceListener for Late {
+    fn revoked(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
+        for at in rebalance.partitions().to_vec() {
+            let position = rebalance.position(&at.topic, at.partition)?;
+            rebalance.commit_offsets([(at, position)])?;
+        }
+        if self.fails { Err("as it was told to".into()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn what_is_revoked_can_still_be_committed_and_the_next_owner_begins_there() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        for fails in [false, true] {
+            send_numbered(broker, "t", 3);
+            let mut first = builder(broker).rebalance_listener(Late { fails }).build().expect("builds");
+            assert_eq!(first.poll(NOW).expect("three").len(), 3);
+            let outcome = first.close();
+            match outcome {
+                Ok(()) => assert!(!fails),
+                Err(Error::RebalanceListener { source }) => {
+                    assert_eq!(source.to_string(), "as it was told to")
+                }
+                Err(error) => panic!("{error}"),
+            }
+            assert!(builder(broker).build().expect("builds").poll(NOW).expect("nothing").is_empty());
+        }
+    });
+}
