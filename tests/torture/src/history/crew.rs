@@ -11,6 +11,8 @@ use crate::common::outcome::{Failure, Finding};
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) name: String,
+    /// No two that run in a group have the same one.
+    pub(crate) slot: usize,
     orders: Arc<Orders>,
     thread: JoinHandle<Result<(), Failure>>,
 }
@@ -24,7 +26,11 @@ impl Running {
         let its_orders = Arc::clone(&orders);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&its_orders));
         let thread = thread.map_err(|error| Failure::harness("start a thread", error))?;
-        Ok(Self { name: name.to_owned(), orders, thread })
+        Ok(Self { name: name.to_owned(), slot: 0, orders, thread })
+    }
+
+    pub(crate) fn in_slot(self, slot: usize) -> Self {
+        Self { slot, ..self }
     }
 
     pub(crate) fn give(&self, order: Order) {

@@ -72,7 +72,6 @@ pub(crate) enum What {
     /// It gives these partitions up.
     Revoked(Vec<Partition>),
     /// These partitions were taken from it.
-    #[cfg_attr(not(test), allow(dead_code, reason = "members cannot be evicted yet"))]
     Lost(Vec<Partition>),
     Polled(Vec<Read>),
     /// Its group goes on from these offsets.

@@ -78,12 +78,12 @@ pub(crate) fn live(
     scene: Arc<Scene>,
     spec: Arc<Spec>,
     orders: Arc<Orders>,
-    name: String,
+    (name, slot): (String, usize),
     mut random: Random,
 ) -> Result<(), Failure> {
     let tape = scene.recorder.tape(name, Some(spec.number));
     let polled_at = Instant::now();
-    let member = spec.join(&scene, &tape, &mut random)?;
+    let member = spec.join(&scene, &tape, slot, &mut random)?;
     let mut worker = Worker { scene, spec, tape, orders, random, member, polled_at };
     loop {
         match worker.turn()? {
@@ -125,11 +125,21 @@ impl Worker {
             }
             Order::None => {
                 self.process(&records);
-                self.commit(&records)?;
+                // Late only while all goes on: a group is done when all is committed.
+                if self.member.commits_late && self.scene.is_at(Phase::Going) && !self.random.one_in(5) {
+                    self.member.has_processed(ends(&records));
+                } else {
+                    self.commit(&records)?;
+                }
                 Ok(Turn::GoOn)
             }
             Order::Close => {
-                self.commit(&records)?;
+                // What a late one has in hand is revoked when it closes.
+                if self.member.commits_late {
+                    self.member.has_processed(ends(&records));
+                } else {
+                    self.commit(&records)?;
+                }
                 Ok(Turn::Close)
             }
         }
@@ -143,7 +153,7 @@ impl Worker {
         let outcome = self.member.consumer.poll(timeout);
         match outcome {
             Ok(records) => {
-                self.member.hear(&self.tape);
+                self.member.check_assignment()?;
                 self.polled_at = polled_at;
                 if !records.is_empty() {
                     let reads = reads(&records, &self.tape)?;
@@ -154,6 +164,7 @@ impl Worker {
             Err(error) if group::is_eviction(&error) => {
                 self.must_have_been_away(&error)?;
                 self.tape.note(begun, What::Evicted);
+                self.member.check_assignment()?;
                 self.polled_at = polled_at;
                 Ok(None)
             }
@@ -167,26 +178,26 @@ impl Worker {
         }
     }
 
-    /// Commits what was polled, in one way or another.
+    /// Commits what was polled and processed, in one way or another.
     fn commit(&mut self, records: &Records<Raw, Raw>) -> Result<(), Failure> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        if self.random.one_in(4) {
+        if !records.is_empty() && self.random.one_in(4) {
             self.commit_part(records)?;
         }
+        let mut all: BTreeMap<TopicPartition, u64> = self.member.processed().into_iter().collect();
+        let is_late = !all.is_empty();
+        all.extend(ends(records));
+        if all.is_empty() {
+            return Ok(());
+        }
+        let places = all.iter().map(|(place, end)| (self.tape.place(&place.topic, place.partition), *end));
+        let places = places.collect();
         let consumer = &self.member.consumer;
         let begun = self.tape.step();
-        let outcome = if self.random.one_in(4) {
-            consumer.commit_offsets(ends(records).into_iter().map(|((topic, number), end)| {
-                let partition = TopicPartition::new(topic, number);
-                (partition, end)
-            }))
+        let outcome = if is_late || self.random.one_in(4) {
+            consumer.commit_offsets(all)
         } else {
             consumer.commit(records)
         };
-        let places = ends(records).into_iter();
-        let places = places.map(|((topic, number), end)| (self.tape.place(topic, number), end)).collect();
         self.note_commit(begun, places, outcome)
     }
 
@@ -238,8 +249,14 @@ impl Worker {
 
     fn close(self) -> Result<(), Failure> {
         let begun = self.tape.step();
-        self.tape.note(begun, What::Closed { was_away: self.was_away() });
-        self.member.consumer.close().map_err(unexpected("a member does not close"))
+        let Self { tape, member, polled_at, spec, .. } = self;
+        let outcome = member.consumer.close();
+        let was_away = polled_at.elapsed() >= spec.max_poll_interval;
+        tape.note(begun, What::Closed { was_away });
+        match outcome {
+            Err(error) if was_away && group::is_eviction(&error) => Ok(()),
+            outcome => outcome.map_err(unexpected("a member does not close")),
+        }
     }
 
     /// Whether it may have been evicted by now. Asked after the step of what it is asked for.
@@ -267,6 +284,10 @@ pub(crate) fn reads(records: &Records<Raw, Raw>, tape: &Tape) -> Result<Vec<Read
 }
 
 /// How far each partition is polled.
-fn ends(records: &Records<Raw, Raw>) -> BTreeMap<(&str, u32), u64> {
-    records.iter().map(|record| ((record.topic(), record.partition()), record.offset() + 1)).collect()
+fn ends(records: &Records<Raw, Raw>) -> BTreeMap<TopicPartition, u64> {
+    let mut ends = BTreeMap::new();
+    for record in records {
+        ends.insert(TopicPartition::new(record.topic(), record.partition()), record.offset() + 1);
+    }
+    ends
 }

@@ -117,15 +117,17 @@ impl Round {
 
     fn join(&mut self, group: usize) -> Result<(), Failure> {
         let spec = &self.specs[group];
+        let is_free = |slot: &usize| self.members[group].iter().all(|running| running.slot != *slot);
+        let slot = (0..).find(is_free).unwrap_or_default();
         let name = format!("{}-m{}", spec.name, self.named);
         self.named += 1;
         self.met.joined += 1;
         let (scene, spec, its_name) = (Arc::clone(&self.scene), Arc::clone(spec), name.clone());
         let random = Random::new(self.random.next());
         let running = Running::start(&name, move |orders| {
-            member::live(scene, spec, Arc::clone(orders), its_name, random)
+            member::live(scene, spec, Arc::clone(orders), (its_name, slot), random)
         })?;
-        self.members[group].push(running);
+        self.members[group].push(running.in_slot(slot));
         Ok(())
     }
 
@@ -140,6 +142,7 @@ impl Round {
     }
 
     fn reap(&mut self) -> Result<(), Failure> {
+        self.specs.iter().for_each(|spec| spec.count_rebalances(&self.scene));
         self.members.iter_mut().try_for_each(reap)?;
         reap(&mut self.senders)?;
         reap(&mut self.by_hand)?;
@@ -220,7 +223,7 @@ impl Round {
     }
 
     fn end(mut self) -> Result<(History, Met), Failure> {
-        self.met.rebalances += self.specs.iter().map(|spec| spec.rebalances(&self.scene)).sum::<u64>();
+        self.met.rebalances += self.specs.iter().map(|spec| spec.rebalances()).sum::<u64>();
         self.scene.broker.close().map_err(unexpected("the broker does not close"))?;
         let topics: BTreeMap<String, u32> = self.scene.topics().into_iter().collect();
         let groups = self.specs.iter().map(|spec| {
