@@ -9,6 +9,7 @@ use ottla::{Consumer, Raw};
 use super::events::What;
 use super::member::{Order, Orders, reads};
 use super::scene::{Phase, Scene};
+use super::task::run_for;
 use crate::common::outcome::Failure;
 use crate::common::process::unexpected;
 use crate::common::random::Random;
@@ -36,9 +37,14 @@ pub(crate) fn live(
         // Before the poll: what is sent by then, it has to return.
         let is_last = scene.is_at(Phase::Draining) && has_read_all(&consumer)?;
         let begun = tape.step();
-        let polled = consumer.poll(Duration::from_millis(random.below(10)));
+        let timeout = Duration::from_millis(random.below(10));
+        let polled = if random.one_in(3) {
+            run_for(consumer.next_records(), timeout).transpose()
+        } else {
+            consumer.poll(timeout).map(Some)
+        };
         let records = polled.map_err(unexpected("a poll of partitions assigned by hand"))?;
-        if !records.is_empty() {
+        if let Some(records) = records.filter(|records| !records.is_empty()) {
             tape.note(begun, What::Polled(reads(&records, &tape)?));
         }
         if is_last {

@@ -14,7 +14,9 @@ use super::events::{Outcome, Partition, Read, What};
 use super::group::{self, Spec};
 use super::producer::value_of;
 use super::recorder::Tape;
+use super::round::PATIENCE;
 use super::scene::{Phase, Scene};
+use super::task::run_for;
 use crate::common::outcome::{Failure, Finding};
 use crate::common::process::unexpected;
 use crate::common::random::Random;
@@ -145,16 +147,25 @@ impl Worker {
         }
     }
 
-    /// `None`: it was told that it is no member any more.
+    /// `None`: there was nothing, or it was told that it is no member any more.
     fn poll(&mut self) -> Result<Option<Records<Raw, Raw>>, Failure> {
-        let timeout = Duration::from_millis(self.random.below(20));
+        // A poll that waits is none too long.
+        let longest =
+            if self.random.one_in(20) { self.spec.max_poll_interval.as_millis() as u64 * 2 } else { 20 };
+        let timeout = Duration::from_millis(self.random.below(longest));
         let begun = self.tape.step();
         let polled_at = Instant::now();
-        let outcome = self.member.consumer.poll(timeout);
+        let consumer = &mut self.member.consumer;
+        let outcome = if self.random.one_in(3) {
+            run_for(consumer.next_records(), timeout).transpose()
+        } else {
+            consumer.poll(timeout).map(Some)
+        };
         match outcome {
             Ok(records) => {
                 self.member.check_assignment()?;
                 self.polled_at = polled_at;
+                let Some(records) = records else { return Ok(None) };
                 if !records.is_empty() {
                     let reads = reads(&records, &self.tape)?;
                     self.tape.note(begun, What::Polled(reads));
@@ -193,10 +204,12 @@ impl Worker {
         let places = places.collect();
         let consumer = &self.member.consumer;
         let begun = self.tape.step();
-        let outcome = if is_late || self.random.one_in(4) {
-            consumer.commit_offsets(all)
-        } else {
-            consumer.commit(records)
+        let outcome = match self.random.below(4) {
+            0 => consumer.commit_offsets(all),
+            _ if is_late => consumer.commit_offsets(all),
+            1 => run_for(consumer.commit_async(records), PATIENCE)
+                .ok_or_else(|| Failure::new(Finding::Stuck, format!("a commit took {PATIENCE:?}")))?,
+            _ => consumer.commit(records),
         };
         self.note_commit(begun, places, outcome)
     }

@@ -15,6 +15,7 @@ mod recorder;
 mod report;
 mod round;
 mod scene;
+mod task;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ottla::TopicPartition;
+use ottla::{Broker, TopicPartition};
 
 use super::crew::{Running, reap};
 use super::events::{Group, History};
@@ -23,7 +23,7 @@ const BY_HAND: usize = 2;
 /// Between two things that are done to a round.
 const PAUSE_MILLIS: u64 = 90;
 /// No thread takes longer to do what it is told, whatever else the machine does.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Round {
     scene: Arc<Scene>,
@@ -222,9 +222,25 @@ impl Round {
         }
     }
 
+    /// What groups have committed is there when the directory is opened again.
+    fn look_again(&self) -> Result<(), Failure> {
+        let Some(dir) = self.scene.dir() else { return Ok(()) };
+        let again = Broker::open(dir).map_err(unexpected("the directory does not open again"))?;
+        for spec in &self.specs {
+            let (before, after) =
+                (self.scene.broker.committed_offsets(spec.name), again.committed_offsets(spec.name));
+            if before != after {
+                let what = format!("group {} had committed {before:?}, and now it is {after:?}", spec.name);
+                return Err(Failure::new(Finding::Lost, what));
+            }
+        }
+        again.close().map_err(unexpected("the broker does not close once more"))
+    }
+
     fn end(mut self) -> Result<(History, Met), Failure> {
         self.met.rebalances += self.specs.iter().map(|spec| spec.rebalances()).sum::<u64>();
         self.scene.broker.close().map_err(unexpected("the broker does not close"))?;
+        self.look_again()?;
         let topics: BTreeMap<String, u32> = self.scene.topics().into_iter().collect();
         let groups = self.specs.iter().map(|spec| {
             let followed = topics.iter().filter(|(topic, _)| spec.follows(topic));

@@ -1,5 +1,6 @@
 //! What the threads of a round share: the broker, its topics, and how far the round has come.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -37,7 +38,7 @@ pub(crate) struct Scene {
     /// How many partitions each has, by all that is known.
     topics: RwLock<Vec<(String, u32)>>,
     phase: AtomicU8,
-    _place: Option<TempDir>,
+    place: Option<TempDir>,
 }
 
 impl Scene {
@@ -53,12 +54,17 @@ impl Scene {
             recorder: Arc::default(),
             topics: RwLock::default(),
             phase: AtomicU8::new(Phase::Going as u8),
-            _place: place,
+            place,
         };
         for topic in FIRST_TOPICS {
             scene.create_topic(topic, random)?;
         }
         Ok(Arc::new(scene))
+    }
+
+    /// Where the broker keeps its files.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        self.place.as_ref().map(TempDir::path)
     }
 
     pub(crate) fn topics(&self) -> Vec<(String, u32)> {
