@@ -8,17 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use codec::{CodecError, DecodeError, RecordPart};
+pub use kinds::Result;
 
 use crate::ids::{RecordMetadata, TopicPartition};
-
-/// `std::result::Result` with this crate's [`Error`].
-///
-/// ```
-/// fn pay(broker: &ottla::Broker) -> ottla::Result<u64> {
-///     Ok(broker.producer::<String, u64>("payments")?.send("alice", 200)?.offset)
-/// }
-/// ```
-pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything a call on Ottla can answer instead of what was asked.
 ///
@@ -32,28 +24,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// * **stop**: from [`OutcomeUnknown`](Error::OutcomeUnknown) to
 ///   [`UnsupportedFormat`](Error::UnsupportedFormat).
 ///
-/// Unless a variant says otherwise, nothing was done.
-///
-/// ```
-/// use ottla::{Broker, Error, Producer, TopicConfig};
-///
-/// /// Whether the payment was taken; if not, it is to be offered again later.
-/// fn pay(producer: &Producer<String, u64>, amount: u64) -> ottla::Result<bool> {
-///     match producer.send("alice", amount) {
-///         Ok(_) => Ok(true),
-///         Err(error) if error.is_retriable() => Ok(false), // the disk is full, or busy
-///         Err(error) => Err(error),
-///     }
-/// }
-///
-/// let broker = Broker::in_memory();
-/// broker.open_topic("payments", TopicConfig::new())?;
-/// let producer = broker.producer::<String, u64>("payments")?;
-/// assert!(pay(&producer, 200)?);
-/// broker.delete_topic("payments")?;
-/// assert!(matches!(pay(&producer, 10), Err(Error::TopicDeleted { topic }) if topic == "payments"));
-/// # Ok::<(), ottla::Error>(())
-/// ```
+/// Unless a variant says otherwise, nothing was done. [`is_retriable`](Error::is_retriable) shows how to ask.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -305,7 +276,7 @@ pub enum Error {
     Woken,
 
     /// [`Start::Committed`](crate::Start::Committed) was asked for, and the group has committed nothing here.
-    #[error("{} has no committed offset for {partition} to begin with", named_group(group))]
+    #[error("{} has no committed offset for {partition} to begin with", kinds::named_group(group))]
     NoCommittedOffset {
         /// The group; empty for a consumer without one.
         group: String,
@@ -526,8 +497,4 @@ pub enum Error {
         /// The highest version this crate reads.
         supported: u16,
     },
-}
-
-fn named_group(group: &str) -> String {
-    if group.is_empty() { "a consumer without a group".to_owned() } else { format!("group {group:?}") }
 }

@@ -8,8 +8,8 @@ use crate::sync::Arc;
 use crate::topic::Topic;
 
 /// A group as it is now: from [`Broker::groups`](crate::Broker::groups) and
-/// [`Broker::describe_group`](crate::Broker::describe_group). Members and partitions may change at any moment;
-/// what is said of one partition may be from a moment before that of another.
+/// [`Broker::describe_group`](crate::Broker::describe_group). Members and partitions may change at any
+/// moment; what is said of one partition may be from a moment before that of another.
 ///
 /// ```
 /// use std::time::Duration;

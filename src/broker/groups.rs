@@ -77,8 +77,8 @@ impl Broker {
     /// Commits other offsets for a group, in every partition of a topic: to process it again from a time, or
     /// to leave out what is there. Returns what is committed now. The group need not exist before.
     ///
-    /// It is refused while the group has members, which would go on where they are: drop or close its consumers
-    /// first. Consumers with partitions assigned by hand are no members.
+    /// It is refused while the group has members, which would go on where they are: drop or close its
+    /// consumers first. Consumers with partitions assigned by hand are no members.
     ///
     /// ```
     /// use ottla::{Broker, ResetTo, TopicConfig};
@@ -211,8 +211,8 @@ impl Broker {
     /// ```
     ///
     /// # Errors
-    /// [`Error::GroupInUse`] while it has members; [`Error::GroupNotFound`]; [`Error::Closed`], and those of a
-    /// commit.
+    /// [`Error::GroupInUse`] while it has members; [`Error::GroupNotFound`]; [`Error::Closed`], and those of
+    /// a commit.
     pub fn delete_group(&self, group: &str) -> Result<()> {
         self.open_catalog()?;
         let stage = |committed: &CommittedOffsets| {

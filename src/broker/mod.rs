@@ -230,7 +230,9 @@ impl Broker {
     ///
     /// Translated: `group.id`, `auto.offset.reset` (earliest, latest, none; it sets both
     /// [`start`](ConsumerBuilder::start) and [`on_out_of_range`](ConsumerBuilder::on_out_of_range), as in
-    /// Kafka), `enable.auto.commit`, `max.poll.records`, `fetch.max.bytes`, `fetch.min.bytes`. Accepted:
+    /// Kafka), `enable.auto.commit`, `max.poll.records`, `fetch.max.bytes`, `fetch.min.bytes`,
+    /// `partition.assignment.strategy` and `group.remote.assignor` (the assignors in the box),
+    /// `max.poll.interval.ms`, `group.instance.id`, `session.timeout.ms` (for such an instance). Accepted:
     /// `check.crcs` = true, `isolation.level` = read_uncommitted, and what else is so anyway.
     ///
     /// # Errors
@@ -246,9 +248,9 @@ impl Broker {
     /// let builder = broker.consumer_from_kafka_properties::<String, u64>(properties)?;
     /// let consumer = builder.topic("payments").build()?;
     ///
-    /// let refused = [("session.timeout.ms", "45000")];
+    /// let refused = [("heartbeat.interval.ms", "3000")];
     /// let error = broker.consumer_from_kafka_properties::<String, u64>(refused).unwrap_err();
-    /// assert!(error.to_string().contains("session.timeout.ms"));
+    /// assert!(error.to_string().contains("heartbeat.interval.ms"));
     /// # Ok::<(), ottla::Error>(())
     /// ```
     pub fn consumer_from_kafka_properties<K: Codec, V: Codec>(

@@ -17,8 +17,8 @@ pub(super) struct Beginning<'a> {
 /// A partition at its first position.
 pub(super) struct Begun {
     pub(super) assigned: Assigned,
-    /// The next member that gets the partition, before anything is committed, would begin elsewhere, and leave
-    /// out what lies between.
+    /// The next member that gets the partition, before anything is committed, would begin elsewhere, and
+    /// leave out what lies between.
     pub(super) is_to_be_noted: bool,
 }
 

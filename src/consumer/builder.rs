@@ -3,29 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
 
 use super::Consumer;
 use super::assigned::Assigned;
 use super::beginning::Beginning;
 use super::following::{Following, Predicate};
 use super::limits::Limits;
-use super::member::Member;
+use super::member_settings::MemberSettings;
 use super::pace::Pace;
 use super::policy::{OutOfRange, Start};
-use super::rebalance::RebalanceListener;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
-use crate::group::{
-    Assignor, Commit, Coordinator, Instance, StickyAssignor, check_group_name, check_instance_id,
-};
+use crate::group::{Commit, Coordinator, check_group_name};
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 use crate::sync::signal::Signal;
 use crate::topic::catalog::Catalog;
-
-/// Kafka's `session.timeout.ms`.
-const DEFAULT_INSTANCE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A consumer in the making: see [`Broker::consumer`](crate::Broker::consumer).
 ///
@@ -59,11 +52,8 @@ pub struct ConsumerBuilder<K, V> {
     on_out_of_range: OutOfRange,
     limits: Limits,
     auto_commit: bool,
-    assignor: Option<Arc<dyn Assignor>>,
-    listener: Option<Box<dyn RebalanceListener>>,
-    max_poll_interval: Option<Duration>,
-    instance_id: Option<String>,
-    instance_timeout: Option<Duration>,
+    /// What only members of groups have.
+    pub(super) as_member: MemberSettings,
     codecs: PhantomData<fn() -> (K, V)>,
 }
 
@@ -80,11 +70,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             on_out_of_range: OutOfRange::default(),
             limits: Limits::default(),
             auto_commit: false,
-            assignor: None,
-            listener: None,
-            max_poll_interval: None,
-            instance_id: None,
-            instance_timeout: None,
+            as_member: MemberSettings::default(),
             codecs: PhantomData,
         }
     }
@@ -97,8 +83,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// Reads all partitions of these topics, also those that they get later.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, TopicConfig};
+    /// #     /// # use ottla::{Broker, TopicConfig};
     /// # let broker = Broker::in_memory();
     /// for topic in ["payments", "refunds"] {
     ///     broker.open_topic(topic, TopicConfig::new())?;
@@ -122,8 +107,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// [`build`](Self::build) and, when topics or partitions came or went, by polls.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, TopicConfig};
+    /// #     /// # use ottla::{Broker, TopicConfig};
     /// let broker = Broker::in_memory();
     /// let builder = broker.consumer::<String, u64>();
     /// let mut consumer = builder.topics_matching(|name| name.starts_with("payments.")).build()?;
@@ -146,16 +130,15 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     }
 
     /// Reads as a member of this group, which remembers under its name how far it has come. The members of a
-    /// group divide the partitions of their topics among them: each partition is read by one member at a time,
-    /// so that each record is processed by one of them. A group needs no creation; its name has 1 to 249
-    /// bytes. Consumers of other groups, and those without one, read the same records for themselves.
+    /// group divide the partitions of their topics among them: each partition is read by one member at a
+    /// time, so that each record is processed by one of them. A group needs no creation; its name has 1 to
+    /// 249 bytes. Consumers of other groups, and those without one, read the same records for themselves.
     ///
     /// A consumer with partitions assigned by hand is no member: the group's name only says where its commits
     /// are kept, and while members read a partition, only they commit it.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, TopicConfig};
+    /// #     /// # use ottla::{Broker, TopicConfig};
     /// # let broker = Broker::in_memory();
     /// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
     /// let builder = || broker.consumer::<String, u64>().topic("payments").group("ledger");
@@ -198,8 +181,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// nothing. On disk, each commit appends to the log of committed offsets.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, TopicConfig};
+    /// #     /// # use ottla::{Broker, TopicConfig};
     /// let broker = Broker::in_memory();
     /// broker.open_topic("payments", TopicConfig::new())?;
     /// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
@@ -223,8 +205,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// iterating over them does.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, TopicConfig};
+    /// #     /// # use ottla::{Broker, TopicConfig};
     /// let broker = Broker::in_memory();
     /// broker.open_topic("payments", TopicConfig::new())?;
     /// broker.producer::<u32, u64>("payments")?.send_batch((0..5).map(|number| (number, 200)))?;
@@ -243,8 +224,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// together (up to 256 KiB, or one batch).
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, Raw, TopicConfig};
+    /// #     /// # use ottla::{Broker, Raw, TopicConfig};
     /// # let broker = Broker::in_memory();
     /// # broker.open_topic("photos", TopicConfig::new())?;
     /// let photo = vec![0; 60_000];
@@ -268,8 +248,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// [`memory_limit`](crate::TopicConfig::memory_limit).
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, Raw, TopicConfig};
+    /// #     /// # use ottla::{Broker, Raw, TopicConfig};
     /// # let broker = Broker::in_memory();
     /// # broker.open_topic("clicks", TopicConfig::new())?;
     /// let clicks = broker.producer::<(), Raw>("clicks")?;
@@ -285,98 +264,9 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         self
     }
 
-    /// How the members of the group divide partitions among them; they must agree on it. Default:
-    /// [`StickyAssignor`](crate::StickyAssignor), which balances and moves as little as possible. Also there:
-    /// [`RangeAssignor`](crate::RangeAssignor), [`RoundRobinAssignor`](crate::RoundRobinAssignor), and your
-    /// own.
-    ///
-    /// ```
-    /// # use ottla::{Broker, Error, RangeAssignor, TopicConfig};
-    /// # let broker = Broker::in_memory();
-    /// # broker.open_topic("payments", TopicConfig::new().partitions(4))?;
-    /// let builder = || broker.consumer::<String, u64>().topic("payments").group("ledger");
-    /// let first = builder().assignor(RangeAssignor).build()?;
-    /// assert!(matches!(builder().build(), Err(Error::AssignorMismatch { .. })));
-    /// # Ok::<(), ottla::Error>(())
-    /// ```
-    pub fn assignor(mut self, assignor: impl Assignor) -> Self {
-        self.assignor = Some(Arc::new(assignor));
-        self
-    }
-
-    /// Who is told when partitions come to this member, or go: see [`RebalanceListener`]. Default: nobody.
-    pub fn rebalance_listener(mut self, listener: impl RebalanceListener + 'static) -> Self {
-        self.listener = Some(Box::new(listener));
-        self
-    }
-
-    /// How long this member may go without a poll, from the end of one to the beginning of the next: 1 ms or
-    /// more. After that its partitions go to the other members, its commits answer
-    /// [`Error::CommitFenced`], and its next poll [`Error::MemberEvicted`]; the one after that joins anew. A
-    /// poll that waits is none too long. Default: none; a member that hangs keeps its partitions.
-    ///
-    /// A thread of the broker looks after such limits, which runs while a group has one.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, Error, TopicConfig};
-    /// # let broker = Broker::in_memory();
-    /// # broker.open_topic("payments", TopicConfig::new())?;
-    /// # broker.producer::<String, u64>("payments")?.send("alice", 200)?;
-    /// let builder = broker.consumer::<String, u64>().topic("payments").group("ledger");
-    /// let mut slow = builder.max_poll_interval(Duration::from_millis(1)).build()?;
-    /// let records = slow.poll(Duration::from_secs(1))?;
-    /// while broker.describe_group("ledger").is_ok_and(|group| !group.members.is_empty()) {
-    ///     std::thread::sleep(Duration::from_millis(1)); // the work takes too long
-    /// }
-    /// assert!(matches!(slow.commit(&records), Err(Error::CommitFenced { .. })));
-    /// assert!(matches!(slow.poll(Duration::ZERO), Err(Error::MemberEvicted { .. })));
-    /// assert_eq!(slow.poll(Duration::from_secs(1))?.len(), 1); // it has joined anew
-    /// # Ok::<(), ottla::Error>(())
-    /// ```
-    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
-        self.max_poll_interval = Some(interval);
-        self
-    }
-
-    /// Makes this a static member: when its consumer is dropped or closed, its partitions wait for
-    /// [`instance_timeout`](Self::instance_timeout), read by nobody, for a consumer with the same id in the
-    /// same group, which takes them over without a rebalance. For a consumer that is restarted while the
-    /// broker runs. The id has 1 to 249 bytes, and belongs to one consumer at a time. Default: none.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use ottla::{Broker, Error, TopicConfig};
-    /// # let broker = Broker::in_memory();
-    /// # broker.open_topic("pulse", TopicConfig::new().partitions(2))?;
-    /// let builder = |id| broker.consumer::<String, u64>().topic("pulse").group("alarm").instance_id(id);
-    /// let (mut east, mut west) = (builder("east").build()?, builder("west").build()?);
-    /// assert!(matches!(builder("west").build(), Err(Error::InstanceInUse { .. })));
-    /// east.poll(Duration::ZERO)?;
-    /// west.poll(Duration::ZERO)?;
-    ///
-    /// let generation = broker.describe_group("alarm")?.generation;
-    /// drop(west);
-    /// let west = builder("west").build()?;
-    /// assert_eq!(west.assignment().len(), 1);
-    /// assert_eq!(broker.describe_group("alarm")?.generation, generation);
-    /// # Ok::<(), ottla::Error>(())
-    /// ```
-    pub fn instance_id(mut self, instance_id: impl Into<String>) -> Self {
-        self.instance_id = Some(instance_id.into());
-        self
-    }
-
-    /// How long the partitions of a static member wait for it when it is gone; after that they go to the other
-    /// members. Needs an [`instance_id`](Self::instance_id). Default: 45 s, as Kafka's `session.timeout.ms`.
-    pub fn instance_timeout(mut self, timeout: Duration) -> Self {
-        self.instance_timeout = Some(timeout);
-        self
-    }
-
-    /// The consumer, at its first position in every partition that it reads. The member of a group begins with
-    /// those that are meant for it and read by nobody; others come with polls, when their owners have given
-    /// them up.
+    /// The consumer, at its first position in every partition that it reads. The member of a group begins
+    /// with those that are meant for it and read by nobody; others come with polls, when their owners have
+    /// given them up.
     ///
     /// # Errors
     /// [`Error::InvalidSubscription`] without topics and partitions, or with both; [`Error::TopicNotFound`],
@@ -389,7 +279,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         self.check()?;
         self.coordinator.check_open()?;
         let following = self.following()?;
-        let member = self.member(following.is_some())?;
+        let group = self.group.clone().filter(|_| following.is_some());
+        let member = std::mem::take(&mut self.as_member).member(group)?;
         let partitions = match &following {
             Some(_) if member.is_some() => Vec::new(),
             Some(following) => self.begin_following(following)?,
@@ -418,54 +309,12 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
 
     fn check(&self) -> Result<()> {
         self.group.as_deref().map_or(Ok(()), check_group_name)?;
-        self.instance_id.as_deref().map_or(Ok(()), check_instance_id)?;
         self.limits.check()?;
-        if self.max_poll_interval.is_some_and(|interval| interval < Duration::from_millis(1)) {
-            let (setting, allowed) = ("max_poll_interval", "1 ms or more".to_owned());
-            let value = format!("{:?}", self.max_poll_interval.unwrap_or_default());
-            return Err(Error::InvalidConfig { setting, value, allowed });
-        }
-        if self.instance_timeout.is_some() && self.instance_id.is_none() {
-            let (setting, value) = ("instance_timeout", "given without an instance_id".to_owned());
-            let allowed = "given together with one".to_owned();
-            return Err(Error::InvalidConfig { setting, value, allowed });
-        }
-        if self.group.is_none() && (self.auto_commit || self.member_setting().is_some()) {
+        self.as_member.check()?;
+        if self.group.is_none() && (self.auto_commit || self.as_member.given().is_some()) {
             return Err(Error::NoGroup);
         }
         Ok(())
-    }
-
-    /// A setting that only members of groups have, if one was given.
-    fn member_setting(&self) -> Option<&'static str> {
-        let given = [
-            ("assignor", self.assignor.is_some()),
-            ("rebalance_listener", self.listener.is_some()),
-            ("max_poll_interval", self.max_poll_interval.is_some()),
-            ("instance_id", self.instance_id.is_some()),
-        ];
-        given.into_iter().find_map(|(setting, is_given)| is_given.then_some(setting))
-    }
-
-    fn member(&mut self, subscribes: bool) -> Result<Option<Member>> {
-        let Some(group) = self.group.clone().filter(|_| subscribes) else {
-            return match self.member_setting() {
-                None => Ok(None),
-                Some(setting) => Err(Error::InvalidConfig {
-                    setting,
-                    value: "given with partitions assigned by hand".to_owned(),
-                    allowed: "given to a consumer that subscribes to topics".to_owned(),
-                }),
-            };
-        };
-        let assignor = self.assignor.take().unwrap_or_else(|| Arc::new(StickyAssignor));
-        let mut member = Member::new(group, assignor);
-        let timeout = self.instance_timeout.unwrap_or(DEFAULT_INSTANCE_TIMEOUT);
-        let instance_id = self.instance_id.take();
-        member.instance = instance_id.map(|id| Instance { id: Arc::from(id), timeout });
-        member.max_poll_interval = self.max_poll_interval;
-        member.listener = self.listener.take();
-        Ok(Some(member))
     }
 
     fn beginning(&self) -> Beginning<'_> {

@@ -1,13 +1,17 @@
 //! Kafka's consumer properties.
 
+use std::time::Duration;
+
 use super::{ConsumerBuilder, OutOfRange, Start};
 use crate::config::kafka::Rule::{Only, Refuse, Translate};
 use crate::config::kafka::{Row, apply, network, number};
 use crate::error::Result;
+use crate::group::{RangeAssignor, RoundRobinAssignor, StickyAssignor};
 use crate::record::codec::Codec;
 
 const CODECS: &str = "the codecs are the type parameters of the consumer";
-const ONE_MEMBER: &str = "a group has one member at a time yet, so nothing is assigned anew";
+const NO_HEARTBEATS: &str = "members are in this process and need no heartbeats; leave it out";
+const ONE_PROTOCOL: &str = "members give up what must move, one partition at a time, with either";
 const IN_POLL: &str = "how long a poll waits is said with each poll";
 const NOT_TIMED: &str = "with auto-commit, each poll commits what the one before it returned";
 
@@ -21,6 +25,17 @@ struct Settings {
     max_records: Option<usize>,
     max_bytes: Option<usize>,
     min_bytes: Option<usize>,
+    instance_id: Option<String>,
+    instance_timeout: Option<Duration>,
+    max_poll_interval: Option<Duration>,
+    assignor: Option<InTheBox>,
+}
+
+#[derive(Clone, Copy)]
+enum InTheBox {
+    Range,
+    RoundRobin,
+    Sticky,
 }
 
 const TABLE: &[Row<Settings>] = &[
@@ -38,13 +53,13 @@ const TABLE: &[Row<Settings>] = &[
     Row::new("isolation.level", Only(&["read_uncommitted"], "transactions are not supported yet")),
     Row::new("allow.auto.create.topics", Only(&["false"], "a topic is made by open_topic or create_topic")),
     Row::new("exclude.internal.topics", Only(&["true"], "internal topics cannot be read")),
-    Row::new("group.instance.id", Refuse(ONE_MEMBER)),
-    Row::new("group.protocol", Refuse(ONE_MEMBER)),
-    Row::new("group.remote.assignor", Refuse(ONE_MEMBER)),
-    Row::new("partition.assignment.strategy", Refuse(ONE_MEMBER)),
-    Row::new("session.timeout.ms", Refuse(ONE_MEMBER)),
-    Row::new("heartbeat.interval.ms", Refuse(ONE_MEMBER)),
-    Row::new("max.poll.interval.ms", Refuse(ONE_MEMBER)),
+    Row::new("group.instance.id", Translate(instance_id)),
+    Row::new("session.timeout.ms", Translate(instance_timeout)),
+    Row::new("max.poll.interval.ms", Translate(max_poll_interval)),
+    Row::new("partition.assignment.strategy", Translate(assignment_strategy)),
+    Row::new("group.remote.assignor", Translate(remote_assignor)),
+    Row::new("group.protocol", Only(&["consumer", "classic"], ONE_PROTOCOL)),
+    Row::new("heartbeat.interval.ms", Refuse(NO_HEARTBEATS)),
     Row::new("client.rack", Only(&[""], "everything is in one process")),
     Row::new("share.acknowledgement.mode", Refuse("share groups are not supported")),
     Row::new("share.acquire.mode", Refuse("share groups are not supported")),
@@ -77,6 +92,22 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         if let Some(bytes) = settings.min_bytes {
             self = self.min_bytes(bytes);
         }
+        if let Some(instance_id) = settings.instance_id {
+            self = self.instance_id(instance_id);
+            // A member that is no instance leaves its group at once when it is gone, which is within any time.
+            if let Some(timeout) = settings.instance_timeout {
+                self = self.instance_timeout(timeout);
+            }
+        }
+        if let Some(interval) = settings.max_poll_interval {
+            self = self.max_poll_interval(interval);
+        }
+        self = match settings.assignor {
+            None => self,
+            Some(InTheBox::Range) => self.assignor(RangeAssignor),
+            Some(InTheBox::RoundRobin) => self.assignor(RoundRobinAssignor),
+            Some(InTheBox::Sticky) => self.assignor(StickyAssignor),
+        };
         Ok(self.auto_commit(settings.auto_commit))
     }
 }
@@ -115,4 +146,41 @@ fn max_bytes(settings: Settings, value: &str) -> Result<Settings, String> {
 fn min_bytes(settings: Settings, value: &str) -> Result<Settings, String> {
     let bytes = number(value, &(0..=i32::MAX as usize))?;
     Ok(Settings { min_bytes: (bytes > 1).then_some(bytes), ..settings })
+}
+
+fn instance_id(settings: Settings, value: &str) -> Result<Settings, String> {
+    Ok(Settings { instance_id: (!value.is_empty()).then(|| value.to_owned()), ..settings })
+}
+
+fn instance_timeout(settings: Settings, value: &str) -> Result<Settings, String> {
+    Ok(Settings { instance_timeout: Some(millis(value)?), ..settings })
+}
+
+fn max_poll_interval(settings: Settings, value: &str) -> Result<Settings, String> {
+    Ok(Settings { max_poll_interval: Some(millis(value)?), ..settings })
+}
+
+fn millis(value: &str) -> Result<Duration, String> {
+    Ok(Duration::from_millis(u64::from(number(value, &(1..=i32::MAX as u32))?)))
+}
+
+/// Kafka's class names; of several, the first one that all members have, which is the first here.
+fn assignment_strategy(settings: Settings, value: &str) -> Result<Settings, String> {
+    let first = value.split(',').next().unwrap_or_default().trim();
+    let assignor = match first.strip_prefix("org.apache.kafka.clients.consumer.").unwrap_or(first) {
+        "RangeAssignor" => InTheBox::Range,
+        "RoundRobinAssignor" => InTheBox::RoundRobin,
+        "StickyAssignor" | "CooperativeStickyAssignor" => InTheBox::Sticky,
+        _ => return Err("possible is a class of Kafka's; for your own, use ConsumerBuilder::assignor".into()),
+    };
+    Ok(Settings { assignor: Some(assignor), ..settings })
+}
+
+fn remote_assignor(settings: Settings, value: &str) -> Result<Settings, String> {
+    let assignor = match value {
+        "uniform" => InTheBox::Sticky,
+        "range" => InTheBox::Range,
+        _ => return Err("possible is uniform or range; for your own, use ConsumerBuilder::assignor".into()),
+    };
+    Ok(Settings { assignor: Some(assignor), ..settings })
 }

@@ -207,8 +207,8 @@ impl<K, V> Consumer<K, V> {
         }
     }
 
-    /// There is news in the group: gives up what is meant for others, and takes what is meant for this member.
-    /// What cannot be done is tried again with the next look.
+    /// There is news in the group: gives up what is meant for others, and takes what is meant for this
+    /// member. What cannot be done is tried again with the next look.
     #[cold]
     pub(super) fn rebalance(&mut self) -> Result<()> {
         let outcome = self.try_to_rebalance();
@@ -269,7 +269,8 @@ impl<K, V> Consumer<K, V> {
                     }
                     begun.push(assigned);
                 }
-                // Deleted: nothing of it was ever ours. The group hears of it with the catalog's next version.
+                // Deleted: nothing of it was ever ours. The group hears of it with the catalog's next
+                // version.
                 None | Some(Err(Error::TopicDeleted { .. })) => {}
                 Some(Err(error)) => {
                     membership.release(&[taken.place]);

@@ -9,6 +9,7 @@ mod following;
 mod kafka;
 mod limits;
 mod member;
+mod member_settings;
 mod next_records;
 mod pace;
 mod policy;

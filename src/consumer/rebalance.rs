@@ -11,14 +11,14 @@ use crate::log::WrittenBy;
 /// Any error, as a [`RebalanceListener`] returns it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Is told when partitions come to a member of a group, or go from it: to load and to store state that belongs
-/// to a partition, to commit a last time, or to begin where another system says. Set by
+/// Is told when partitions come to a member of a group, or go from it: to load and to store state that
+/// belongs to a partition, to commit a last time, or to begin where another system says. Set by
 /// [`ConsumerBuilder::rebalance_listener`](super::ConsumerBuilder::rebalance_listener).
 ///
-/// It is called on the thread that builds, polls or closes the consumer, inside that call and never otherwise,
-/// and no lock is held meanwhile. In a future it runs on the executor's thread, so it must not block there. An
-/// error that it returns comes out of that call as [`Error::RebalanceListener`]; the change stands. Dropping a
-/// consumer calls nothing.
+/// It is called on the thread that builds, polls or closes the consumer, inside that call and never
+/// otherwise, and no lock is held meanwhile. In a future it runs on the executor's thread, so it must not
+/// block there. An error that it returns comes out of that call as [`Error::RebalanceListener`]; the change
+/// stands. Dropping a consumer calls nothing.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -51,9 +51,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 pub trait RebalanceListener: Send {
     /// These partitions are about to be given up, because they are meant for another member, or the consumer
-    /// is being closed. They are still this member's: commit what has to be committed. What was polled of them
-    /// has been processed, if the consumer polls only when it is done with the last poll. With `auto_commit`
-    /// it has been committed already.
+    /// is being closed. They are still this member's: commit what has to be committed. What was polled of
+    /// them has been processed, if the consumer polls only when it is done with the last poll. With
+    /// `auto_commit` it has been committed already.
     ///
     /// # Errors
     /// Any of yours.
@@ -144,8 +144,8 @@ impl Rebalance<'_> {
     }
 
     /// Commits offsets of this member's partitions: for each the first one that the group has not processed.
-    /// When it returns, they are as durable as the broker promises; but in a future, which must not wait, they
-    /// are only on their way.
+    /// When it returns, they are as durable as the broker promises; but in a future, which must not wait,
+    /// they are only on their way.
     ///
     /// # Errors
     /// As [`Consumer::commit_offsets`](super::Consumer::commit_offsets).

@@ -188,8 +188,8 @@ impl Subscription {
         self.find(place).map_or_else(|| TopicPartition::new("", place.1), Assigned::topic_partition)
     }
 
-    /// Commits of offsets that the user names; of none beyond the end, which would make the group miss what is
-    /// yet to be sent.
+    /// Commits of offsets that the user names; of none beyond the end, which would make the group miss what
+    /// is yet to be sent.
     pub(super) fn commits_for(
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, u64)>,

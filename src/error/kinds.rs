@@ -1,9 +1,18 @@
-//! What is asked of an error, and how one is made of what the system says.
+//! The crate's `Result`; what is asked of an error, and how one is made of what the system says.
 
 use std::io;
 use std::path::Path;
 
 use super::Error;
+
+/// `std::result::Result` with this crate's [`Error`].
+///
+/// ```
+/// fn pay(broker: &ottla::Broker) -> ottla::Result<u64> {
+///     Ok(broker.producer::<String, u64>("payments")?.send("alice", 200)?.offset)
+/// }
+/// ```
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// Whether the same call may succeed later without anything else being done: the disk was full, too much
@@ -11,8 +20,24 @@ impl Error {
     /// [`PartlyAppended`](Error::PartlyAppended): the same call would append some records again.
     ///
     /// ```
-    /// use ottla::Error;
-    /// assert!(!Error::Closed.is_retriable());
+    /// use ottla::{Broker, Error, Producer, TopicConfig};
+    ///
+    /// /// Whether the payment was taken; if not, it is to be offered again later.
+    /// fn pay(producer: &Producer<String, u64>, amount: u64) -> ottla::Result<bool> {
+    ///     match producer.send("alice", amount) {
+    ///         Ok(_) => Ok(true),
+    ///         Err(error) if error.is_retriable() => Ok(false), // the disk is full, or busy
+    ///         Err(error) => Err(error),
+    ///     }
+    /// }
+    ///
+    /// let broker = Broker::in_memory();
+    /// broker.open_topic("payments", TopicConfig::new())?;
+    /// let producer = broker.producer::<String, u64>("payments")?;
+    /// assert!(pay(&producer, 200)?);
+    /// broker.delete_topic("payments")?;
+    /// assert!(matches!(pay(&producer, 10), Err(Error::TopicDeleted { topic }) if topic == "payments"));
+    /// # Ok::<(), ottla::Error>(())
     /// ```
     #[must_use]
     pub fn is_retriable(&self) -> bool {
@@ -62,4 +87,9 @@ impl Error {
             }
         }
     }
+}
+
+/// A group, or none, in a message.
+pub(super) fn named_group(group: &str) -> String {
+    if group.is_empty() { "a consumer without a group".to_owned() } else { format!("group {group:?}") }
 }

@@ -1,5 +1,5 @@
-//! Who is a member of which group, and the locks around that: members join, change hands of partitions, commit
-//! and leave through here. What happens to a group is decided in [`membership`](super::membership).
+//! Who is a member of which group, and the locks around that: members join, change hands of partitions,
+//! commit and leave through here. What happens to a group is decided in [`membership`](super::membership).
 //!
 //! Locks, in the order in which they are taken: the list of groups, a group, the committed offsets. None is
 //! held during I/O, nor while an assignor or a listener runs.

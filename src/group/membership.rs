@@ -1,13 +1,13 @@
 //! The members of one group and their partitions: who reads what, and who is to. Pure: no lock, no time, no
 //! callback.
 //!
-//! A partition has at most one **owner**, who reads it, and one member for whom it is **meant**, by the latest
-//! assignment. Where these differ, the owner gives the partition up when it next polls, for then it has
-//! finished with what it was given; after that the other one takes it, when it polls. Nobody waits for
+//! A partition has at most one **owner**, who reads it, and one member for whom it is **meant**, by the
+//! latest assignment. Where these differ, the owner gives the partition up when it next polls, for then it
+//! has finished with what it was given; after that the other one takes it, when it polls. Nobody waits for
 //! anybody else, and what does not move is not interrupted.
 //!
-//! Who joins, leaves or subscribes otherwise makes the assignment **stale**. A new one is made outside, from a
-//! [`Snapshot`], because assignors are others' code; and it is installed if nothing has changed meanwhile.
+//! Who joins, leaves or subscribes otherwise makes the assignment **stale**. A new one is made outside, from
+//! a [`Snapshot`], because assignors are others' code; and it is installed if nothing has changed meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,8 +71,8 @@ pub(super) struct Member {
 struct GroupTopic {
     name: Arc<str>,
     partitions: u32,
-    /// How many of them were there when the first member that subscribes to it was built. In the others, which
-    /// came later, nothing may be missed.
+    /// How many of them were there when the first member that subscribes to it was built. In the others,
+    /// which came later, nothing may be missed.
     at_first: u32,
     catalog_version: u64,
 }
@@ -367,5 +367,200 @@ impl Group {
     /// Whether anybody reads a partition.
     pub(super) fn is_owned(&self, place: Place) -> bool {
         self.owners.contains_key(&place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::assignor::{Assignor, StickyAssignor};
+    use super::*;
+
+    const TOPIC: u64 = 9;
+
+    fn topics(partitions: u32) -> SubscribedTopics {
+        let topic = SubscribedTopic { name: Arc::from("t"), partitions };
+        SubscribedTopics { topics: BTreeMap::from([(TOPIC, topic)]), catalog_version: u64::from(partitions) }
+    }
+
+    fn assign(group: &mut Group) {
+        if group.is_stale() {
+            let snapshot = group.snapshot();
+            let assignment = StickyAssignor.assign(&snapshot.subscription);
+            assert!(group.install(&snapshot, &assignment), "nothing has changed meanwhile");
+        }
+    }
+
+    /// What a member does in a poll; how many partitions it gave up and took.
+    fn poll(group: &mut Group, id: MemberId, next_epoch: &mut Epoch) -> (usize, usize) {
+        assign(group);
+        let revoked = group.to_revoke(id);
+        group.release(id, &revoked);
+        (revoked.len(), group.take(id, next_epoch).len())
+    }
+
+    fn check(group: &Group) {
+        for (&place, &(owner, epoch)) in &group.owners {
+            assert!(group.members[&owner].owned.contains(&place) && group.owns(owner, place, epoch));
+        }
+        let owned: usize = group.members.values().map(|member| member.owned.len()).sum();
+        assert_eq!(owned, group.owners.len(), "no partition has two owners");
+        for (&place, id) in &group.meant {
+            assert!(group.members[id].meant.contains(&place));
+        }
+    }
+
+    #[test]
+    fn a_partition_is_taken_only_when_it_was_given_up() {
+        let (mut group, mut epoch) = (Group::default(), 1);
+        group.join(1, None, topics(2));
+        assert_eq!(poll(&mut group, 1, &mut epoch), (0, 2));
+        group.join(2, None, topics(2));
+        assert_eq!(poll(&mut group, 2, &mut epoch), (0, 0));
+        assert!(!group.is_settled());
+        assert_eq!(poll(&mut group, 1, &mut epoch), (1, 0));
+        assert_eq!(poll(&mut group, 2, &mut epoch), (0, 1));
+        assert!(group.is_settled());
+        assert_eq!((group.generation(), epoch), (2, 4));
+    }
+
+    #[test]
+    fn an_assignment_of_yesterday_is_not_installed() {
+        let mut group = Group::default();
+        group.join(1, None, topics(2));
+        let snapshot = group.snapshot();
+        let assignment = StickyAssignor.assign(&snapshot.subscription);
+        group.join(2, None, topics(2));
+        assert!(!group.install(&snapshot, &assignment));
+        assert_eq!((group.generation(), group.is_stale()), (0, true));
+    }
+
+    #[test]
+    fn growth_that_two_members_tell_of_is_one_change() {
+        let (mut group, mut epoch) = (Group::default(), 1);
+        group.join(1, None, topics(1));
+        group.join(2, None, topics(1));
+        assign(&mut group);
+        assert!(group.subscribe(1, topics(3)));
+        assert!(!group.subscribe(2, topics(3)));
+        for id in [1, 2] {
+            poll(&mut group, id, &mut epoch);
+        }
+        assert_eq!((group.generation(), group.owners.len()), (2, 3));
+    }
+
+    #[test]
+    fn what_came_later_is_known_from_what_was_there_at_first() {
+        let (mut group, mut epoch) = (Group::default(), 1);
+        group.join(1, None, topics(1));
+        group.subscribe(1, topics(2));
+        group.join(2, None, topics(3));
+        assign(&mut group);
+        let mut taken = group.take(1, &mut epoch);
+        taken.extend(group.take(2, &mut epoch));
+        taken.sort_by_key(|taken| taken.place);
+        assert_eq!(taken.iter().map(|taken| taken.at_first).collect::<Vec<_>>(), [true, false, false]);
+    }
+
+    #[test]
+    fn where_reading_began_is_told_to_the_next_and_forgotten_with_the_topic() {
+        let (mut group, mut epoch) = (Group::default(), 1);
+        group.join(1, None, topics(1));
+        poll(&mut group, 1, &mut epoch);
+        group.note_begun((TOPIC, 0), 7);
+        group.join(2, None, topics(1));
+        group.leave(1);
+        assign(&mut group);
+        let taken = group.take(2, &mut epoch);
+        assert_eq!((taken[0].begun, taken[0].epoch), (Some(7), 2));
+        group.subscribe(2, SubscribedTopics::default());
+        assert!(group.begun.is_empty() && group.topics.is_empty());
+    }
+
+    #[test]
+    fn of_topics_of_one_name_only_the_latest_is_assigned() {
+        let (mut group, mut epoch) = (Group::default(), 1);
+        group.join(1, None, topics(2));
+        poll(&mut group, 1, &mut epoch);
+        let mut later = topics(2);
+        later.topics = BTreeMap::from([(10, later.topics[&TOPIC].clone())]);
+        later.catalog_version = 100;
+        group.join(2, None, later);
+        assign(&mut group);
+        assert_eq!(group.to_revoke(1), [(TOPIC, 0), (TOPIC, 1)], "they are gone");
+        let taken = group.take(2, &mut epoch);
+        assert_eq!(taken.iter().map(|taken| taken.place).collect::<Vec<_>>(), [(10, 0), (10, 1)]);
+    }
+
+    #[test]
+    fn a_static_member_that_is_away_owns_nothing_and_keeps_what_is_meant_for_it() {
+        let (mut group, mut epoch) = (Group::default(), 1);
+        group.join(1, Some(Arc::from("i")), topics(1));
+        poll(&mut group, 1, &mut epoch);
+        group.go_absent(1);
+        check(&group);
+        group.join(2, None, topics(1));
+        assert_eq!(poll(&mut group, 2, &mut epoch), (0, 0));
+        group.come_back(1, topics(1));
+        assert_eq!(poll(&mut group, 1, &mut epoch), (0, 1));
+        assert_eq!(group.generation(), 2, "only the second member made a change");
+    }
+
+    /// `SplitMix64`.
+    struct Chance(u64);
+
+    impl Chance {
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (mixed ^ (mixed >> 31)) % end
+        }
+    }
+
+    fn change_at_random(group: &mut Group, chance: &mut Chance, next: &mut MemberId, partitions: &mut u32) {
+        let ids: Vec<MemberId> = group.members.keys().copied().collect();
+        let Some(&id) = ids.get(chance.below(ids.len().max(1) as u64) as usize) else {
+            *next += 1;
+            return group.join(*next, None, topics(*partitions));
+        };
+        match chance.below(6) {
+            0 => {
+                *next += 1;
+                let instance = (chance.below(2) == 0).then(|| Arc::from(format!("i{next}")));
+                group.join(*next, instance, topics(*partitions));
+            }
+            1 => drop(group.leave(id)),
+            2 if group.members[&id].instance_id.is_some() => group.go_absent(id),
+            3 if !group.members[&id].present => group.come_back(id, topics(*partitions)),
+            4 if *partitions < 20 => {
+                *partitions += 1;
+                group.subscribe(id, topics(*partitions));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn whatever_happens_each_partition_has_one_owner_and_in_the_end_each_has_one() {
+        for seed in 0..200 {
+            let (mut chance, mut group, mut epoch) = (Chance(seed), Group::default(), 1);
+            let (mut next, mut partitions) = (0, 4);
+            for _ in 0..200 {
+                change_at_random(&mut group, &mut chance, &mut next, &mut partitions);
+                let present = group.members().filter(|(_, member)| member.present);
+                let present: Vec<MemberId> = present.map(|(id, _)| id).collect();
+                if let Some(&id) = present.get(chance.below(present.len().max(1) as u64) as usize) {
+                    poll(&mut group, id, &mut epoch);
+                }
+                check(&group);
+            }
+            let ids: Vec<MemberId> = group.members.keys().copied().collect();
+            ids.iter().for_each(|&id| group.come_back(id, topics(partitions)));
+            for &id in ids.iter().chain(&ids) {
+                poll(&mut group, id, &mut epoch);
+            }
+            let is_right = group.is_settled() && group.owners.len() == partitions as usize;
+            assert!(ids.is_empty() || is_right, "seed {seed}: {group:?}");
+        }
     }
 }

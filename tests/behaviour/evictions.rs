@@ -1,5 +1,5 @@
-//! Members that do not poll, and static members that go and come back. What takes time here is waited for, and
-//! nothing depends on how long it takes.
+//! Members that do not poll, and static members that go and come back. What takes time here is waited for,
+//! and nothing depends on how long it takes.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -23,12 +23,6 @@ fn instance(broker: &Broker, id: &str, timeout: Duration) -> ConsumerBuilder<(),
     builder(broker).instance_id(id).instance_timeout(timeout)
 }
 
-fn assigned(consumer: &Consumer<(), String>) -> Vec<String> {
-    let mut all: Vec<String> = consumer.assignment().iter().map(ToString::to_string).collect();
-    all.sort();
-    all
-}
-
 fn members_of(broker: &Broker) -> usize {
     broker.describe_group("g").map_or(0, |group| group.members.len())
 }
@@ -41,18 +35,6 @@ fn until(what: &str, reached: impl Fn() -> bool) {
         thread::sleep(SOON);
     }
     panic!("{what} was never so");
-}
-
-fn settle(broker: &Broker, members: &mut [&mut Consumer<(), String>]) {
-    for _ in 0..10 {
-        for member in &mut *members {
-            drop(member.poll(NOW).expect("polls"));
-        }
-        if broker.describe_group("g").expect("it has members").state == GroupState::Stable {
-            return;
-        }
-    }
-    panic!("not settled: {:?}", broker.describe_group("g"));
 }
 
 // ---- max_poll_interval ----

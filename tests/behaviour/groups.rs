@@ -1,6 +1,6 @@
 //! Groups: committed offsets, who may be in a group, and that groups do not disturb each other.
 
-use ottla::{Broker, Consumer, ConsumerBuilder, Error, TopicConfig, TopicPartition};
+use ottla::{Broker, Consumer, ConsumerBuilder, Error, TopicPartition};
 
 use crate::support::*;
 

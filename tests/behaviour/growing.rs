@@ -8,11 +8,6 @@ fn consumer(broker: &Broker, start: Start) -> Consumer<(), String> {
     broker.consumer().topic("t").start(start).build().expect("it exists")
 }
 
-fn send_to(broker: &Broker, partition: u32, value: &str) {
-    let producer = broker.producer::<(), String>("t").expect("it exists");
-    producer.record(value).partition(partition).send().expect("sends");
-}
-
 #[test]
 fn later_partitions_of_a_subscribed_topic_are_read_from_their_first_record() {
     on_both(|broker| {

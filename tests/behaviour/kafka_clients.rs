@@ -161,6 +161,33 @@ fn a_consumers_settings_are_translated() {
 }
 
 #[test]
+fn a_members_settings_are_translated() {
+    let class = "org.apache.kafka.clients.consumer.";
+    for (name, value, assignor) in [
+        ("partition.assignment.strategy", "RoundRobinAssignor", "roundrobin"),
+        ("partition.assignment.strategy", &format!("{class}CooperativeStickyAssignor"), "sticky"),
+        ("partition.assignment.strategy", &format!("{class}RangeAssignor, {class}StickyAssignor"), "range"),
+        ("group.remote.assignor", "uniform", "sticky"),
+        ("group.remote.assignor", "range", "range"),
+    ] {
+        let (broker, _member) = consumer_with(&[("group.id", "g"), (name, value)]).expect("translated");
+        assert_eq!(broker.describe_group("g").expect("a member").assignor, assignor);
+        assert_refused(consumer(name, "com.example.Mine"), name, "com.example.Mine");
+    }
+    let properties = [("group.id", "g"), ("group.instance.id", "i"), ("session.timeout.ms", "3600000")];
+    let (broker, member) = consumer_with(&properties).expect("translated");
+    drop(member);
+    let group = broker.describe_group("g").expect("it is waited for");
+    assert_eq!(group.members[0].instance_id.as_deref(), Some("i"));
+    let properties = [("group.id", "g"), ("max.poll.interval.ms", "1")];
+    let (broker, mut member) = consumer_with(&properties).expect("translated");
+    while broker.describe_group("g").is_ok() {
+        std::thread::yield_now();
+    }
+    assert_fails!(member.poll(NOW), Error::MemberEvicted { .. });
+}
+
+#[test]
 fn what_a_consumer_does_anyway_is_accepted_and_other_values_are_refused() {
     for (name, values, other) in [
         ("check.crcs", &["true"][..], "false"),
@@ -171,6 +198,9 @@ fn what_a_consumer_does_anyway_is_accepted_and_other_values_are_refused() {
         ("enable.auto.commit", &["false"], "sometimes"),
         ("auto.offset.reset", &["earliest", "latest"], "by_duration:PT1H"),
         ("group.id", &["", "g"], ""),
+        ("group.instance.id", &[""], ""),
+        ("session.timeout.ms", &["45000"], "0"),
+        ("group.protocol", &["classic", "consumer"], "eager"),
         ("fetch.min.bytes", &["0", "1", "2"], "many"),
         ("max.poll.records", &["500"], "0"),
         ("fetch.max.bytes", &["52428800"], "0"),
@@ -190,13 +220,7 @@ fn what_a_consumer_does_anyway_is_accepted_and_other_values_are_refused() {
 #[test]
 fn what_has_no_meaning_for_a_consumer_is_refused_by_name() {
     let own = [
-        "group.instance.id",
-        "group.protocol",
-        "group.remote.assignor",
-        "partition.assignment.strategy",
-        "session.timeout.ms",
         "heartbeat.interval.ms",
-        "max.poll.interval.ms",
         "fetch.max.wait.ms",
         "max.partition.fetch.bytes",
         "default.api.timeout.ms",

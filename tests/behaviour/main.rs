@@ -22,6 +22,7 @@ mod faults;
 mod following;
 mod golden;
 mod group_offsets;
+mod group_topics;
 mod groups;
 mod growing;
 mod kafka_clients;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::{
     Assignment, Assignor, Broker, Consumer, ConsumerBuilder, Error, GroupState, GroupSubscription,
-    RangeAssignor, RoundRobinAssignor, Start, TopicConfig, TopicPartition,
+    RangeAssignor, RoundRobinAssignor, TopicConfig, TopicPartition,
 };
 
 use crate::support::*;
@@ -19,49 +19,6 @@ fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
 
 fn member(broker: &Broker) -> Consumer<(), String> {
     builder(broker).build().expect("builds")
-}
-
-fn send_to(broker: &Broker, partition: u32, value: &str) {
-    let producer = broker.producer::<(), String>("t").expect("it exists");
-    producer.record(value).partition(partition).send().expect("sends");
-}
-
-/// One record in each partition, named after it.
-fn send_to_each(broker: &Broker) {
-    let count = broker.describe_topic("t").expect("it exists").partitions.len() as u32;
-    (0..count).for_each(|partition| send_to(broker, partition, &format!("p{partition}")));
-}
-
-fn assigned(consumer: &Consumer<(), String>) -> Vec<String> {
-    let mut all: Vec<String> = consumer.assignment().iter().map(ToString::to_string).collect();
-    all.sort();
-    all
-}
-
-/// Lets members poll until each has what is meant for it.
-fn settle(broker: &Broker, members: &mut [&mut Consumer<(), String>]) {
-    for _ in 0..10 {
-        for member in &mut *members {
-            drop(member.poll(NOW).expect("polls"));
-        }
-        if broker.describe_group("g").expect("it has members").state == GroupState::Stable {
-            return;
-        }
-    }
-    panic!("not settled: {:?}", broker.describe_group("g"));
-}
-
-/// Polls and commits until there is nothing more.
-fn work_off(consumer: &mut Consumer<(), String>) -> Vec<String> {
-    let mut all = Vec::new();
-    loop {
-        let records = consumer.poll(NOW).expect("readable");
-        if records.is_empty() {
-            return all;
-        }
-        all.extend(polled(&records).into_iter().map(str::to_owned));
-        consumer.commit(&records).expect("commits");
-    }
 }
 
 // ---- joining and leaving ----
@@ -279,124 +236,6 @@ fn who_takes_over_begins_behind_a_commit_that_is_on_its_way() {
             block_on(under_way).expect("kept");
             send_to(broker, 0, "v");
         }
-    });
-}
-
-// ---- topics and partitions that come and go ----
-
-#[test]
-fn later_partitions_are_divided_and_read_from_their_first_record() {
-    on_both(|broker| {
-        make(broker, "t", 1);
-        let latest = || builder(broker).start(Start::Latest).build().expect("builds");
-        let (mut a, mut b) = (latest(), latest());
-        settle(broker, &mut [&mut a, &mut b]);
-        broker.increase_partitions("t", 4).expect("more");
-        send_to_each(broker);
-        let mut all: Vec<String> = [&mut a, &mut b, &mut latest()].into_iter().flat_map(work_off).collect();
-        all.extend(work_off(&mut a));
-        all.sort();
-        assert_eq!(all, ["p0", "p1", "p2", "p3"]);
-    });
-}
-
-#[test]
-fn topics_that_a_predicate_chooses_later_are_divided() {
-    on_both(|broker| {
-        let build = || {
-            let builder = broker.consumer::<(), String>().topics_matching(|name| name.starts_with("pay."));
-            builder.group("g").build().expect("builds")
-        };
-        let (mut a, mut b) = (build(), build());
-        for topic in ["pay.eu", "pay.us", "other"] {
-            make(broker, topic, 1);
-        }
-        settle(broker, &mut [&mut a, &mut b]);
-        let mut all = [assigned(&a), assigned(&b)];
-        all.sort();
-        assert_eq!(all, [["pay.eu-0"], ["pay.us-0"]]);
-        broker.delete_topic("pay.eu").expect("it exists");
-        let mut told = 0;
-        for member in [&mut a, &mut b, &mut { build() }] {
-            for _ in 0..3 {
-                match member.poll(NOW) {
-                    Ok(_) => {}
-                    Err(Error::TopicDeleted { topic }) if topic == "pay.eu" => told += 1,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        }
-        assert_eq!(told, 1, "whoever had it is told once");
-    });
-}
-
-#[test]
-fn members_may_subscribe_to_different_topics() {
-    on_both(|broker| {
-        make(broker, "t", 3);
-        make(broker, "u", 2);
-        let mut both = broker.consumer().topics(["t", "u"]).group("g").build().expect("builds");
-        let mut one = member(broker);
-        settle(broker, &mut [&mut both, &mut one]);
-        assert_eq!((assigned(&one).len(), assigned(&both).len()), (2, 3), "no more moved than had to");
-        assert!(assigned(&one).iter().all(|partition| partition.starts_with("t-")));
-        drop(both);
-        settle(broker, &mut [&mut one]);
-        assert_eq!(broker.describe_group("g").expect("it has a member").partitions.len(), 3);
-    });
-}
-
-#[test]
-fn a_topic_that_is_made_anew_is_read_by_those_who_joined_since() {
-    on_both(|broker| {
-        make(broker, "t", 1);
-        let mut old = member(broker);
-        broker.delete_topic("t").expect("it exists");
-        make(broker, "t", 2);
-        send_to_each(broker);
-        let mut new = member(broker);
-        for _ in 0..3 {
-            assert_fails!(old.poll(NOW), Error::TopicDeleted { topic } if topic == "t");
-        }
-        assert_eq!(work_off(&mut new).len(), 2);
-    });
-}
-
-// ---- where reading begins ----
-
-#[test]
-fn what_was_sent_before_anything_was_committed_is_not_missed_when_a_partition_moves() {
-    on_both(|broker| {
-        make(broker, "t", 2);
-        send_to_each(broker);
-        let latest = || builder(broker).start(Start::Latest).build().expect("builds");
-        let mut first = latest();
-        send_to_each(broker);
-        let mut second = latest();
-        assert!(first.poll(NOW).expect("of one partition").len() <= 1);
-        send_to_each(broker);
-        let moved = work_off(&mut second);
-        assert_eq!(moved.len(), 2, "from where the group began, not from the end: {moved:?}");
-    });
-}
-
-#[test]
-fn who_cannot_begin_is_told_by_every_poll_until_it_can() {
-    on_both(|broker| {
-        make(broker, "t", 2);
-        let mut lenient = member(broker);
-        let strict = builder(broker).start(Start::Committed).build();
-        let mut strict = strict.expect("nothing is free for it yet");
-        drop(lenient.poll(NOW).expect("gives up one"));
-        for _ in 0..2 {
-            assert_fails!(strict.poll(NOW), Error::NoCommittedOffset { .. });
-        }
-        let given_up = if assigned(&lenient) == ["t-0"] { 1 } else { 0 };
-        let by_hand = broker.consumer::<(), String>().assign("t", [given_up]).group("g").build();
-        let at = TopicPartition::new("t", given_up);
-        by_hand.expect("by hand").commit_offsets([(at, 0)]).expect("nobody reads it");
-        drop(strict.poll(NOW).expect("there is a commit now"));
-        assert_eq!(assigned(&strict), [format!("t-{given_up}")]);
     });
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use ottla::storage::MemoryStorage;
 use ottla::{
-    Broker, BrokerBuilder, Codec, Consumer, OwnedRecord, Raw, Record, Records, Result, TopicConfig,
-    TopicPartition,
+    Broker, BrokerBuilder, Codec, Consumer, GroupState, OwnedRecord, Raw, Record, Records, Result,
+    TopicConfig, TopicPartition,
 };
 use tempfile::TempDir;
 
@@ -115,6 +115,31 @@ pub(crate) fn send_numbered(broker: &Broker, topic: &str, count: usize) {
     }
 }
 
+/// Sends a value to a partition of topic `t`.
+pub(crate) fn send_to(broker: &Broker, partition: u32, value: &str) {
+    let producer = broker.producer::<(), String>("t").expect("it exists");
+    producer.record(value).partition(partition).send().expect("sends");
+}
+
+/// One record in each partition of topic `t`, named after it.
+pub(crate) fn send_to_each(broker: &Broker) {
+    let count = broker.describe_topic("t").expect("it exists").partitions.len() as u32;
+    (0..count).for_each(|partition| send_to(broker, partition, &format!("p{partition}")));
+}
+
+/// Polls and commits until there is nothing more.
+pub(crate) fn work_off(consumer: &mut Consumer<(), String>) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let records = consumer.poll(NOW).expect("readable");
+        if records.is_empty() {
+            return all;
+        }
+        all.extend(polled(&records).into_iter().map(str::to_owned));
+        consumer.commit(&records).expect("commits");
+    }
+}
+
 /// The values that [`send_numbered`] sends.
 pub(crate) fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("value-{number}")).collect()
@@ -187,6 +212,26 @@ pub(crate) fn committed_at<K: Codec, V: Codec>(
     partition: u32,
 ) -> Option<u64> {
     consumer.committed(topic, partition).expect("assigned").map(|committed| committed.offset)
+}
+
+/// The partitions that a consumer has, sorted.
+pub(crate) fn assigned(consumer: &Consumer<(), String>) -> Vec<String> {
+    let mut all: Vec<String> = consumer.assignment().iter().map(ToString::to_string).collect();
+    all.sort();
+    all
+}
+
+/// Lets members of the group `g` poll until each has what is meant for it.
+pub(crate) fn settle(broker: &Broker, members: &mut [&mut Consumer<(), String>]) {
+    for _ in 0..10 {
+        for member in &mut *members {
+            drop(member.poll(NOW).expect("polls"));
+        }
+        if broker.describe_group("g").expect("it has members").state == GroupState::Stable {
+            return;
+        }
+    }
+    panic!("not settled: {:?}", broker.describe_group("g"));
 }
 
 /// How many records the topic holds, over all partitions.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::ids::TopicPartition;
 use crate::sync::Arc;
 
+mod chains;
 mod numbered;
 mod range;
 mod round_robin;

@@ -1,7 +1,7 @@
 //! A group with numbers in place of names. Members are numbered in their order, topics by name, partitions
 //! by topic and number, so that a topic's partitions are a range.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use super::{Assignment, GroupSubscription};
@@ -14,6 +14,7 @@ use crate::sync::Arc;
 pub(super) struct Numbered<'a> {
     member_ids: Vec<u64>,
     names: Vec<&'a str>,
+    topics: HashMap<&'a str, usize>,
     /// The first partition of each topic; and behind them, the number of all partitions.
     first: Vec<usize>,
     topic_of: Vec<usize>,
@@ -28,6 +29,7 @@ impl<'a> Numbered<'a> {
         let mut numbered = Self {
             member_ids: group.members.iter().map(|member| member.member_id).collect(),
             names: Vec::new(),
+            topics: HashMap::new(),
             first: vec![0],
             topic_of: Vec::new(),
             audience_of: Vec::new(),
@@ -36,6 +38,7 @@ impl<'a> Numbered<'a> {
         for (name, &partitions) in group.topics.iter().filter(|(_, partitions)| **partitions > 0) {
             let end = numbered.partitions() + partitions as usize;
             numbered.topic_of.resize(end, numbered.names.len());
+            numbered.topics.insert(name, numbered.names.len());
             numbered.names.push(name);
             numbered.first.push(end);
         }
@@ -46,7 +49,7 @@ impl<'a> Numbered<'a> {
     /// Goes by the distinct subscriptions, which are mostly few: the cost is that of reading each of them
     /// once, and that of the audiences.
     fn find_audiences(&mut self, group: &'a GroupSubscription) {
-        let (subscriptions, subscription_of) = distinct_subscriptions(group);
+        let (subscriptions, of_members) = distinct_subscriptions(group);
         let mut subscriptions_to = vec![Vec::new(); self.names.len()];
         for (number, names) in subscriptions.into_iter().enumerate() {
             for topic in names.iter().filter_map(|name| self.topic(name)) {
@@ -54,10 +57,12 @@ impl<'a> Numbered<'a> {
             }
         }
         let mut known = HashMap::new();
-        for among in subscriptions_to {
-            let audience = *known.entry(among).or_insert_with_key(|among| {
-                let belongs = |member: &usize| among.binary_search(&subscription_of[*member]).is_ok();
-                self.audiences.push((0..subscription_of.len()).filter(belongs).collect());
+        for those in subscriptions_to {
+            let audience = *known.entry(those).or_insert_with_key(|those| {
+                let mut among_those = vec![false; of_members.len()];
+                those.iter().for_each(|&number| among_those[number] = true);
+                let belongs = |member: &usize| among_those[of_members[*member]];
+                self.audiences.push((0..of_members.len()).filter(belongs).collect());
                 self.audiences.len() - 1
             });
             self.audience_of.push(audience);
@@ -105,7 +110,7 @@ impl<'a> Numbered<'a> {
     }
 
     fn topic(&self, name: &str) -> Option<usize> {
-        self.names.binary_search(&name).ok()
+        self.topics.get(name).copied()
     }
 
     /// From the owner of each partition.
@@ -125,7 +130,7 @@ impl<'a> Numbered<'a> {
 /// The sets of names that differ, and which of them each member has.
 fn distinct_subscriptions(group: &GroupSubscription) -> (Vec<&BTreeSet<String>>, Vec<usize>) {
     let mut distinct = Vec::new();
-    let (mut by_address, mut by_names) = (HashMap::new(), HashMap::new());
+    let (mut by_address, mut by_names) = (HashMap::new(), BTreeMap::new());
     let of_members = group.members.iter().map(|member| {
         // Members that share a set need no look at what is in it.
         *by_address.entry(Arc::as_ptr(&member.topics)).or_insert_with(|| {

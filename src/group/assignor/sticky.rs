@@ -9,20 +9,13 @@
 //! and the most never more, nobody who receives gives later, and nobody gives below what is left to it in
 //! the end; so no partition moves without need. Each gift costs two logarithms.
 //!
-//! With several audiences, a member can give only to subscribers, and they can give in turn: one with 3
-//! partitions may relieve itself through one with 2 that then passes on something else to one with 1. Such a
-//! *chain* from a giver to the least that it reaches leaves those between with as many as before. A group is
-//! as even as can be exactly if no chain leads to somebody who has less by at least two (Harvey, Ladner,
-//! Lovász, Tamir: Semi-matchings for bipartite graphs and load balancing, 2006).
-//!
-//! Chains are looked for from those with the most downwards. If from one of them none leads far enough down,
-//! then from nobody that was reached, either. What others do later does not touch those who were reached: a
-//! chain into their midst would have to begin with somebody who has more than the first one. They are
-//! settled, and are not looked at again: each member is part of a vain search at most once.
+//! With several audiences, members can give only to subscribers; but they can pass things on: see `chains`,
+//! where it also stands why that ends with the group as even as it can be.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
+use super::chains::Chains;
 use super::numbered::Numbered;
 use super::{Assignment, Assignor, GroupSubscription};
 
@@ -35,12 +28,16 @@ use super::{Assignment, Assignor, GroupSubscription};
 ///   no more partitions change hands than that takes.
 /// * If they subscribe to different topics, the numbers are as even as can be: no partition, and no chain of
 ///   partitions from member to member, could go from one to another that has less by two or more. A member
-///   gives up a partition only for that, and never one of a topic of which it is given another.
+///   gives up a partition only for that, and never one of a topic of which it is given another. Nearly
+///   always these are the fewest that can be, which is not promised.
 /// * To assign again what was assigned changes nothing.
 ///
-/// A partition that several members claim to have is kept by the first in the group's order. A member that
-/// has nothing yet is given partitions as [`RoundRobinAssignor`](crate::RoundRobinAssignor) would, but from
-/// the topics with the fewest subscribers on.
+/// Even numbers come first. Where each member shares topics with its neighbours only, one that joins may make
+/// many partitions move, for each neighbour passes something on.
+///
+/// A partition that several members claim to have is kept by the first in the group's order. Where nobody has
+/// anything yet and all subscribe to the same topics, the answer is that of
+/// [`RoundRobinAssignor`](crate::RoundRobinAssignor).
 ///
 /// The time it takes grows with members and partitions, times the logarithm of their number, if all subscribe
 /// to the same topics. If not, with the number of partitions that change hands times that of all partitions
@@ -159,19 +156,18 @@ impl<'a> Division<'a> {
 
     fn even_out(&mut self) {
         let mut ranking = self.ranking();
-        let mut search = Search::new(self.group);
+        let mut chains = Chains::new(self.group);
         while let Some(((most, from), (least, _))) = extremes(&ranking)
             && most - least >= 2
         {
-            let to = search.least_reached(self, from, least);
+            let to = chains.least_reached(&self.held, from, least);
             let its = self.held[to].len();
             if most - its >= 2 {
-                self.give_along(&search, from, to);
+                self.give_along(&chains, from, to);
                 move_in(&mut ranking, from, most, most - 1);
                 move_in(&mut ranking, to, its, its + 1);
             } else {
-                for &member in &search.reached {
-                    search.settled[member] = true;
+                for &member in chains.settle() {
                     ranking.remove(&(self.held[member].len(), member));
                 }
             }
@@ -179,13 +175,12 @@ impl<'a> Division<'a> {
     }
 
     /// From the end of the chain to its beginning.
-    fn give_along(&mut self, search: &Search<'_>, from: usize, to: usize) {
+    fn give_along(&mut self, chains: &Chains<'_>, from: usize, to: usize) {
         let mut receiver = to;
         while receiver != from
-            && let Some(partition) = search.through[receiver]
-            && let Some(giver) = self.owners[partition]
+            && let Some(giver) = self.owners[chains.to(receiver)]
         {
-            self.give(partition, receiver);
+            self.give(chains.to(receiver), receiver);
             receiver = giver;
         }
     }
@@ -219,60 +214,4 @@ fn extremes(ranking: &BTreeSet<(usize, usize)>) -> Option<((usize, usize), (usiz
 fn move_in(ranking: &mut BTreeSet<(usize, usize)>, member: usize, before: usize, after: usize) {
     ranking.remove(&(before, member));
     ranking.insert((after, member));
-}
-
-/// Looks for chains, the shortest first.
-struct Search<'a> {
-    group: &'a Numbered<'a>,
-    settled: Vec<bool>,
-    /// Those found so far, in the order in which they were found; the first is where the search began.
-    reached: Vec<usize>,
-    /// The partition that a member is given if the chain goes through it. Its giver is the one who has it.
-    through: Vec<Option<usize>>,
-    audience_seen: Vec<bool>,
-}
-
-impl<'a> Search<'a> {
-    fn new(group: &'a Numbered<'a>) -> Self {
-        Self {
-            group,
-            settled: vec![false; group.members()],
-            reached: Vec::new(),
-            through: vec![None; group.members()],
-            audience_seen: vec![false; group.audiences().len()],
-        }
-    }
-
-    /// The member with the least that a chain from `from` leads to; of several, the one with the shortest
-    /// chain. Ends as soon as it finds one with `least`, as nobody has less.
-    fn least_reached(&mut self, division: &Division<'_>, from: usize, least: usize) -> usize {
-        self.reached.clear();
-        self.reached.push(from);
-        self.through.fill(None);
-        self.audience_seen.fill(false);
-        let (mut next, mut best) = (0, from);
-        while let Some(&giver) = self.reached.get(next) {
-            next += 1;
-            for &(_, partition) in division.held[giver].iter().rev() {
-                let audience = self.group.audience_of(self.group.topic_of(partition));
-                if std::mem::replace(&mut self.audience_seen[audience], true) {
-                    continue;
-                }
-                for &member in &self.group.audiences()[audience] {
-                    if member == from || self.settled[member] || self.through[member].is_some() {
-                        continue;
-                    }
-                    self.through[member] = Some(partition);
-                    self.reached.push(member);
-                    if division.held[member].len() < division.held[best].len() {
-                        best = member;
-                    }
-                    if division.held[best].len() == least {
-                        return best;
-                    }
-                }
-            }
-        }
-        best
-    }
 }

@@ -140,10 +140,17 @@ fn partitions_pass_through_a_member_that_keeps_its_number() {
 }
 
 #[test]
-fn what_nobody_had_is_handed_on_before_what_somebody_had() {
-    // The second member has 3 of its own; what is new goes to the first, which subscribes to little.
-    let members = [member(1, "t", ""), member(2, "t u", "u-0 u-1 u-2")];
-    expect(&StickyAssignor, &group(&[("t", 2), ("u", 3)], members), &["t-0 t-1", "u-0 u-1 u-2"]);
+fn what_nobody_had_is_passed_on_before_what_somebody_had() {
+    // The first member is given one of `a` and then both of `b`, and so has too many.
+    let members = [
+        member(1, "a b d", "d-0"),
+        member(2, "a d", ""),
+        member(3, "b big", "big-0 big-1 big-2 big-3"),
+        member(4, "b big", "big-4 big-5 big-6 big-7"),
+    ];
+    let group = group(&[("a", 2), ("b", 2), ("big", 8), ("d", 1)], members);
+    let others = ["big-0 big-1 big-2 big-3", "big-4 big-5 big-6 big-7"];
+    expect(&StickyAssignor, &group, &["b-0 b-1 d-0", "a-0 a-1", others[0], others[1]]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Random groups. Each case has a seed of its own, which a failure prints with the group.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::super::{
@@ -84,6 +85,8 @@ struct Bounds {
 
 const MIXED: Bounds = Bounds { topics: 6, partitions: 8, members: 9, one_audience: false };
 const ONE_AUDIENCE: Bounds = Bounds { one_audience: true, ..MIXED };
+/// More than the bits of a word.
+const WIDE: Bounds = Bounds { topics: 12, partitions: 40, members: 100, one_audience: false };
 /// So few that all assignments can be tried.
 const TINY: Bounds = Bounds { topics: 3, partitions: 3, members: 3, one_audience: false };
 
@@ -141,7 +144,7 @@ fn assert_no_topic_is_exchanged(group: &GroupSubscription, assignment: &Assignme
 #[test]
 fn everything_is_read_once_by_a_subscriber() {
     for bounds in [MIXED, ONE_AUDIENCE] {
-        for_groups(4_000, bounds, |_, group| {
+        for_groups(2_000, bounds, |_, group| {
             for assignment in [RangeAssignor.assign(group), RoundRobinAssignor.assign(group)] {
                 oracle::assert_whole(group, &assignment);
                 assert_eq!(check(group, &assignment), Ok(()));
@@ -210,8 +213,16 @@ fn round_robin_deals_as_if_each_partition_looked_for_its_member() {
 }
 
 #[test]
+fn sticky_begins_as_round_robin_in_one_audience() {
+    for_groups(2_000, ONE_AUDIENCE, |_, group| {
+        let fresh = settled(group, &Assignment::new());
+        assert_eq!(StickyAssignor.assign(&fresh), RoundRobinAssignor.assign(&fresh));
+    });
+}
+
+#[test]
 fn sticky_moves_no_more_than_an_even_group_of_one_audience_needs() {
-    for_groups(5_000, ONE_AUDIENCE, |_, group| {
+    for_groups(4_000, ONE_AUDIENCE, |_, group| {
         let assignment = assign_sticky(group);
         let counts = || assignment.values().map(Vec::len);
         if let Some((most, least)) = counts().max().zip(counts().min()) {
@@ -223,25 +234,36 @@ fn sticky_moves_no_more_than_an_even_group_of_one_audience_needs() {
 
 #[test]
 fn sticky_is_even_where_subscriptions_differ() {
-    for_groups(5_000, MIXED, |_, group| {
+    for_groups(4_000, MIXED, |_, group| {
         assign_sticky(group);
     });
 }
 
 #[test]
-fn sticky_is_as_even_as_the_best_of_all_assignments() {
-    for_groups(2_000, TINY, |_, group| {
+fn sticky_is_even_among_many_members() {
+    for_groups(8, WIDE, |random, group| {
+        let mut group = settled(group, &assign_sticky(group));
+        live(random, &mut group, 1_000, WIDE);
+        assign_sticky(&group);
+    });
+}
+
+#[test]
+fn sticky_is_as_even_as_the_best_of_all_assignments_and_nearly_always_moves_as_few() {
+    let more_than_needed = Cell::new(0);
+    for_groups(4_000, TINY, |_, group| {
         let assignment = assign_sticky(group);
         let (squares, fewest) = oracle::best_of_all(group);
         assert_eq!(oracle::squares(assignment.values().map(Vec::len)), squares);
-        assert!(oracle::moves(group, &assignment) >= fewest);
+        more_than_needed.update(|moves| moves + oracle::moves(group, &assignment) - fewest);
     });
+    assert!(more_than_needed.get() <= 4, "{more_than_needed:?}");
 }
 
 #[test]
 fn sticky_stays_even_through_the_life_of_a_group() {
     for bounds in [MIXED, ONE_AUDIENCE] {
-        for_groups(300, bounds, |random, group| {
+        for_groups(150, bounds, |random, group| {
             let mut group = group.clone();
             for step in 0..12 {
                 group = settled(&group, &assign_sticky(&group));
