@@ -13,7 +13,7 @@ use ottla::{
 
 use super::events::{Outcome, Partition, What};
 use super::recorder::Tape;
-use super::scene::{FIRST_TOPICS, PREFIX, Scene};
+use super::scene::{FIRST_TOPICS, PREFIX, Phase, Scene};
 use crate::common::outcome::{Failure, Finding};
 use crate::common::process::unexpected;
 use crate::common::random::Random;
@@ -29,14 +29,35 @@ enum Division {
     Sticky,
 }
 
+/// What members subscribe to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subscribes {
+    /// To all topics of the prefix.
+    ToPrefix,
+    /// Only to the topics that are there from the beginning.
+    ToNames,
+    /// Each to something else.
+    Mixed,
+}
+
+/// How a member commits what it has processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commits {
+    /// Before it polls again.
+    Each,
+    /// Now and then, and what is revoked.
+    Late,
+    /// The consumer does, with the next poll.
+    Auto,
+}
+
 /// What all members of a group have in common.
 #[derive(Debug)]
 pub(crate) struct Spec {
     /// Its place in the history.
     pub(crate) number: usize,
     pub(crate) name: &'static str,
-    /// It follows all topics of the prefix, or only those that are there from the beginning.
-    by_prefix: bool,
+    subscribes: Subscribes,
     division: Division,
     /// How long its members are waited for if they are static.
     instance_timeout: Option<Duration>,
@@ -47,10 +68,12 @@ pub(crate) struct Spec {
 
 impl Spec {
     pub(crate) fn all(random: &mut Random) -> [Self; 2] {
-        [("prefix", true), ("names", false)].map(|(name, by_prefix)| Self {
-            number: usize::from(!by_prefix),
+        let second = random.pick(&[("names", Subscribes::ToNames), ("mixed", Subscribes::Mixed)]);
+        let mut number = 0..;
+        [("prefix", Subscribes::ToPrefix), second].map(|(name, subscribes)| Self {
+            number: number.next().unwrap_or_default(),
             name,
-            by_prefix,
+            subscribes,
             division: random.pick(&[Division::Range, Division::RoundRobin, Division::Sticky]),
             instance_timeout: random.one_in(3).then(|| Duration::from_millis(random.range(50..400))),
             max_poll_interval: Duration::from_millis(200),
@@ -60,7 +83,12 @@ impl Spec {
     }
 
     pub(crate) fn follows(&self, topic: &str) -> bool {
-        self.by_prefix || FIRST_TOPICS.contains(&topic)
+        self.subscribes != Subscribes::ToNames || FIRST_TOPICS.contains(&topic)
+    }
+
+    /// Whether its members leave topics to each other. Those that join at the end read all of them.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.subscribes == Subscribes::Mixed
     }
 
     /// A new member; `slot` tells static ones apart that live at a time.
@@ -72,9 +100,10 @@ impl Spec {
         random: &mut Random,
     ) -> Result<Member, Failure> {
         let told = Arc::new(Mutex::new(Told::default()));
-        let commits_late = random.one_in(3);
-        let listener = Listener { tape: tape.clone(), told: Arc::clone(&told), commits_late };
-        let mut builder = self.builder(scene).rebalance_listener(listener);
+        let commits = random.pick(&[Commits::Each, Commits::Late, Commits::Auto]);
+        let listener = Listener { tape: tape.clone(), told: Arc::clone(&told), commits };
+        let mut builder = self.builder(scene, random).rebalance_listener(listener);
+        builder = builder.auto_commit(commits == Commits::Auto);
         if let Some(timeout) = self.instance_timeout {
             builder = builder.instance_id(format!("slot{slot}")).instance_timeout(timeout);
         }
@@ -82,16 +111,36 @@ impl Spec {
             builder = builder.max_records(random.pick(&[1, 7, 60]));
         }
         let consumer = builder.build().map_err(unexpected("a member cannot join"))?;
-        Ok(Member { consumer, told, commits_late })
+        if self.instance_timeout.is_some() && random.one_in(4) {
+            self.must_be_in_use(scene, slot, random)?;
+        }
+        Ok(Member { consumer, told, commits })
     }
 
-    fn builder(&self, scene: &Scene) -> ConsumerBuilder<Raw, Raw> {
+    /// Nobody else can be this instance.
+    fn must_be_in_use(&self, scene: &Scene, slot: usize, random: &mut Random) -> Result<(), Failure> {
+        match self.builder(scene, random).instance_id(format!("slot{slot}")).build() {
+            Err(Error::InstanceInUse { .. }) => Ok(()),
+            other => {
+                let what = format!("one more with the instance id of a member: {other:?}");
+                Err(Failure::new(Finding::WrongError, what))
+            }
+        }
+    }
+
+    fn builder(&self, scene: &Scene, random: &mut Random) -> ConsumerBuilder<Raw, Raw> {
         let builder = scene.broker.consumer::<Raw, Raw>().group(self.name);
         let builder = builder.max_poll_interval(self.max_poll_interval);
-        let builder = if self.by_prefix {
-            builder.topics_matching(|topic| topic.starts_with(PREFIX))
-        } else {
-            builder.topics(FIRST_TOPICS)
+        let prefix = |topic: &str| topic.starts_with(PREFIX);
+        let choice = if scene.is_at(Phase::Going) { random.below(4) } else { 0 };
+        let builder = match (self.subscribes, choice) {
+            (Subscribes::ToPrefix, _) | (Subscribes::Mixed, 0 | 1) => builder.topics_matching(prefix),
+            (Subscribes::Mixed, 2) => builder.topic(FIRST_TOPICS[0]),
+            // Every other one.
+            (Subscribes::Mixed, 3) => builder.topics_matching(move |topic| {
+                prefix(topic) && topic.bytes().last().is_some_and(|digit| digit % 2 == 1)
+            }),
+            _ => builder.topics(FIRST_TOPICS),
         };
         match self.division {
             Division::Range => builder.assignor(RangeAssignor),
@@ -126,8 +175,7 @@ struct Told {
 pub(crate) struct Member {
     pub(crate) consumer: Consumer<Raw, Raw>,
     told: Arc<Mutex<Told>>,
-    /// It does not commit what each poll returned, but now and then, and what is revoked.
-    pub(crate) commits_late: bool,
+    pub(crate) commits: Commits,
 }
 
 impl Member {
@@ -161,7 +209,7 @@ impl Member {
 struct Listener {
     tape: Tape,
     told: Arc<Mutex<Told>>,
-    commits_late: bool,
+    commits: Commits,
 }
 
 impl RebalanceListener for Listener {
@@ -172,10 +220,15 @@ impl RebalanceListener for Listener {
         let processed: Vec<(TopicPartition, u64)> =
             going.iter().filter_map(|place| told.processed.remove_entry(place)).collect();
         drop(told);
-        if self.commits_late && !processed.is_empty() {
+        if !processed.is_empty() {
             let places = processed.iter().map(|(place, end)| (self.place(place), *end)).collect();
             let begun = self.tape.step();
-            let outcome = match rebalance.commit_offsets(processed) {
+            let committed = match self.commits {
+                // By the poll that this is called in, before.
+                Commits::Auto => Ok(()),
+                Commits::Each | Commits::Late => rebalance.commit_offsets(processed),
+            };
+            let outcome = match committed {
                 Ok(()) => Outcome::Done,
                 Err(error) if is_refusal(&error) => Outcome::Refused,
                 Err(error) => return Err(Box::new(error)),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use ottla::{Error, Raw, Records, TopicPartition};
 
-use super::events::{Outcome, Partition, Read, What};
-use super::group::{self, Spec};
+use super::events::{Outcome, Partition, Read, Step, What};
+use super::group::{self, Commits, Spec};
 use super::producer::value_of;
 use super::recorder::Tape;
 use super::round::PATIENCE;
@@ -128,7 +128,10 @@ impl Worker {
             Order::None => {
                 self.process(&records);
                 // Late only while all goes on: a group is done when all is committed.
-                if self.member.commits_late && self.scene.is_at(Phase::Going) && !self.random.one_in(5) {
+                if self.member.commits == Commits::Late
+                    && self.scene.is_at(Phase::Going)
+                    && !self.random.one_in(5)
+                {
                     self.member.has_processed(ends(&records));
                 } else {
                     self.commit(&records)?;
@@ -137,7 +140,7 @@ impl Worker {
             }
             Order::Close => {
                 // What a late one has in hand is revoked when it closes.
-                if self.member.commits_late {
+                if self.member.commits == Commits::Late {
                     self.member.has_processed(ends(&records));
                 } else {
                     self.commit(&records)?;
@@ -165,6 +168,9 @@ impl Worker {
             Ok(records) => {
                 self.member.check_assignment()?;
                 self.polled_at = polled_at;
+                if self.member.commits == Commits::Auto {
+                    self.note_auto_commit(begun);
+                }
                 let Some(records) = records else { return Ok(None) };
                 if !records.is_empty() {
                     let reads = reads(&records, &self.tape)?;
@@ -191,6 +197,10 @@ impl Worker {
 
     /// Commits what was polled and processed, in one way or another.
     fn commit(&mut self, records: &Records<Raw, Raw>) -> Result<(), Failure> {
+        if self.member.commits == Commits::Auto {
+            self.member.has_processed(ends(records));
+            return Ok(());
+        }
         if !records.is_empty() && self.random.one_in(4) {
             self.commit_part(records)?;
         }
@@ -200,8 +210,7 @@ impl Worker {
         if all.is_empty() {
             return Ok(());
         }
-        let places = all.iter().map(|(place, end)| (self.tape.place(&place.topic, place.partition), *end));
-        let places = places.collect();
+        let places = self.places(&all);
         let consumer = &self.member.consumer;
         let begun = self.tape.step();
         let outcome = match self.random.below(4) {
@@ -214,10 +223,26 @@ impl Worker {
         self.note_commit(begun, places, outcome)
     }
 
+    /// A poll has committed what was processed before it.
+    fn note_auto_commit(&self, begun: Step) {
+        let processed = self.member.processed().into_iter().collect();
+        let places = self.places(&processed);
+        if !places.is_empty() {
+            self.tape.note(begun, What::Committed(places, Outcome::Done));
+        }
+    }
+
+    fn places(&self, ends: &BTreeMap<TopicPartition, u64>) -> Vec<(Partition, u64)> {
+        ends.iter().map(|(place, end)| (self.tape.place(&place.topic, place.partition), *end)).collect()
+    }
+
     /// Commits through one of the records.
     fn commit_part(&mut self, records: &Records<Raw, Raw>) -> Result<(), Failure> {
         let at = self.random.below(records.len().max(1) as u64) as usize;
         let Some(record) = records.iter().nth(at) else { return Ok(()) };
+        if self.member.commits == Commits::Auto {
+            return Ok(());
+        }
         let begun = self.tape.step();
         let outcome = self.member.consumer.commit_through(&record);
         let place = self.tape.place(record.topic(), record.partition());

@@ -155,6 +155,10 @@ impl Round {
     /// Nobody sends any more: all readers get to the end, and leave.
     fn drain(&mut self) -> Result<(), Failure> {
         self.scene.set_phase(Phase::Stopping);
+        let is_mixed = |(spec, _): &(&Arc<Spec>, _)| spec.is_mixed();
+        for (_, members) in self.specs.iter().zip(&self.members).filter(is_mixed) {
+            members.iter().for_each(|member: &Running| member.give(Order::Close));
+        }
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.reap()?;
