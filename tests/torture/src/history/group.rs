@@ -67,7 +67,7 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    pub(crate) fn all(random: &mut Random) -> [Self; 2] {
+    pub(crate) fn all(random: &mut Random, max_poll_interval: Duration) -> [Self; 2] {
         let second = random.pick(&[("names", Subscribes::ToNames), ("mixed", Subscribes::Mixed)]);
         let mut number = 0..;
         [("prefix", Subscribes::ToPrefix), second].map(|(name, subscribes)| Self {
@@ -76,7 +76,7 @@ impl Spec {
             subscribes,
             division: random.pick(&[Division::Range, Division::RoundRobin, Division::Sticky]),
             instance_timeout: random.one_in(3).then(|| Duration::from_millis(random.range(50..400))),
-            max_poll_interval: Duration::from_millis(200),
+            max_poll_interval,
             generation: AtomicU64::new(0),
             rebalances: AtomicU64::new(0),
         })

@@ -29,7 +29,7 @@ pub(crate) enum Order {
     Kill,
     /// So it is by a panic on its thread.
     Panic,
-    /// It does not poll for longer than a member may.
+    /// It does not poll for about as long as a member may.
     Stall,
     /// It is away for so long, and killed then.
     StallAndKill,
@@ -268,9 +268,9 @@ impl Worker {
         Ok(())
     }
 
+    /// Is away, for longer than it may, or for not quite as long.
     fn stall(&mut self) {
-        let most = self.spec.max_poll_interval;
-        thread::sleep(most + most.mul_f64(self.random.below(100) as f64 / 100.0));
+        thread::sleep(self.spec.max_poll_interval.mul_f64(self.random.range(50..200) as f64 / 100.0));
     }
 
     /// Somewhere between the poll and the next one: with all, some or nothing of it committed.

@@ -49,7 +49,7 @@ fn around(history: &History, anomaly: &Anomaly) -> Vec<String> {
     }
     shown.sort_unstable();
     let at = shown.partition_point(|(step, _)| *step <= anomaly.step);
-    let first = at.saturating_sub(AROUND * 2 / 3);
+    let first = at.saturating_sub(AROUND * 2 / 3).min(shown.len().saturating_sub(AROUND));
     shown.into_iter().skip(first).take(AROUND).map(|(_, line)| line).collect()
 }
 

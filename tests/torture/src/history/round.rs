@@ -20,8 +20,11 @@ use crate::common::random::Random;
 
 const SENDERS: u32 = 3;
 const BY_HAND: usize = 2;
-/// Between two things that are done to a round.
-const PAUSE_MILLIS: u64 = 90;
+/// Between two things that are done to a round, at most; and for how long members may be away. A quick round
+/// meets more rebalances at a time, a calm one more that come to their end.
+const TEMPOS: [(u64, u64); 3] = [(90, 200), (90, 200), (16, 50)];
+/// For so long producers fill the partitions that come last.
+const SENDS_AT_LAST: Duration = Duration::from_millis(100);
 /// No thread takes longer to do what it is told, whatever else the machine does.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,6 +36,7 @@ pub(crate) struct Round {
     members: Vec<Vec<Running>>,
     by_hand: Vec<Running>,
     senders: Vec<Running>,
+    pause_millis: u64,
     /// So many readers were named.
     named: u64,
     met: Met,
@@ -41,10 +45,12 @@ pub(crate) struct Round {
 /// Runs one round for so long, and returns its history.
 pub(crate) fn run(mut random: Random, on_disk: bool, duration: Duration) -> Result<(History, Met), Failure> {
     let scene = Scene::new(on_disk, &mut random)?;
-    let specs: Vec<Arc<Spec>> = Spec::all(&mut random).map(Arc::new).into();
+    let (pause_millis, max_poll_interval) = random.pick(&TEMPOS);
+    let specs = Spec::all(&mut random, Duration::from_millis(max_poll_interval));
+    let specs: Vec<Arc<Spec>> = specs.map(Arc::new).into();
     let members = specs.iter().map(|_| Vec::new()).collect();
     let (by_hand, senders, met) = (Vec::new(), Vec::new(), Met::default());
-    let mut round = Round { scene, random, specs, members, by_hand, senders, named: 0, met };
+    let mut round = Round { scene, random, specs, members, by_hand, senders, pause_millis, named: 0, met };
     let outcome = round.start().and_then(|()| round.direct(duration)).and_then(|()| round.drain());
     if let Err(failure) = outcome {
         round.scene.set_phase(Phase::Failed);
@@ -70,11 +76,27 @@ impl Round {
     fn direct(&mut self, duration: Duration) -> Result<(), Failure> {
         let end = Instant::now() + duration;
         while Instant::now() < end {
-            thread::sleep(Duration::from_millis(self.random.range(5..PAUSE_MILLIS)));
+            thread::sleep(Duration::from_millis(self.random.range(2..self.pause_millis)));
             self.reap()?;
             let group = self.random.below(self.specs.len() as u64) as usize;
             self.act(group)?;
         }
+        self.grow_at_last()
+    }
+
+    /// Nothing but the growth itself tells groups of these partitions: no member comes or goes any more.
+    fn grow_at_last(&mut self) -> Result<(), Failure> {
+        thread::sleep(self.specs[0].max_poll_interval * 2);
+        self.reap()?;
+        for group in 0..self.specs.len() {
+            if self.members[group].is_empty() {
+                self.join(group)?;
+            }
+        }
+        if !self.scene.appear(&mut self.random)? || self.random.one_in(2) {
+            self.scene.grow(&mut self.random)?;
+        }
+        thread::sleep(SENDS_AT_LAST);
         Ok(())
     }
 

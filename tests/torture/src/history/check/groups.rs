@@ -44,30 +44,36 @@ struct Group<'a> {
 impl Group<'_> {
     /// Every acknowledged record was processed by a member that lived to commit it.
     fn check_lost(&mut self) {
-        let history = self.history;
-        for &partition in &history.groups[self.number].follows {
-            let polled = self.processings.range((partition, 0)..=(partition, Step::MAX));
-            let highest = polled.map(|((_, offset), _)| *offset).max();
+        for &partition in &self.history.groups[self.number].follows {
             for &offset in self.log.acknowledged(partition) {
-                let processings = self.processings.get(&(partition, offset)).map_or(&[][..], Vec::as_slice);
-                if processings.iter().any(|it| it.end.may_be_committed()) {
-                    continue;
+                match self.processings.get(&(partition, offset)) {
+                    None => self.never_polled(partition, offset),
+                    Some(all) if all.iter().any(|it| it.end.may_be_committed()) => {}
+                    Some(all) => {
+                        let told = all.iter().map(|it| self.told(it)).collect::<Vec<_>>();
+                        let why = format!("nobody was done with it: {}", told.join("; "));
+                        let step = all.iter().map(|it| it.polled).max().unwrap_or(0);
+                        let readers = all.iter().map(|it| it.reader).collect();
+                        self.is_wrong(Kind::Lost, (partition, offset), readers, step, &why);
+                    }
                 }
-                let step = processings.iter().map(|it| it.polled).max().unwrap_or(0);
-                let why = match highest {
-                    _ if !processings.is_empty() => {
-                        let told = processings.iter().map(|it| self.told(it)).collect::<Vec<_>>();
-                        format!("nobody was done with it: {}", told.join("; "))
-                    }
-                    Some(highest) if highest > offset => {
-                        format!("no member polled it, and offset {highest} was polled")
-                    }
-                    _ => "no member polled it up to the end".to_owned(),
-                };
-                let readers = processings.iter().map(|it| it.reader).collect();
-                self.is_wrong(Kind::Lost, (partition, offset), readers, step, &why);
             }
         }
+    }
+
+    fn never_polled(&mut self, partition: Partition, offset: u64) {
+        let later = self.processings.range((partition, offset)..=(partition, Step::MAX));
+        let passed = later.flat_map(|(_, all)| all).min_by_key(|it| it.polled);
+        let (why, readers, step) = match passed {
+            Some(it) => {
+                let (name, later) = (self.name(it.reader), it.offset);
+                let why =
+                    format!("no member polled it, and {name} polled offset {later} at step {}", it.polled);
+                (why, vec![it.reader], it.polled)
+            }
+            None => ("no member polled it up to the end".to_owned(), Vec::new(), Step::MAX),
+        };
+        self.is_wrong(Kind::Lost, (partition, offset), readers, step, &why);
     }
 
     /// No partition has two owners at a time.
