@@ -1,6 +1,6 @@
-//! What it costs when the members of a group change: one leaves and another one joins, and everybody polls until
-//! all partitions are read again. The cost grows with members and partitions together, not with their product;
-//! the last lines say so.
+//! What it costs when the members of a group change: one leaves and another one joins, and everybody polls
+//! until all partitions are read again. The cost grows with members and partitions together, not with their
+//! product; the last lines say so.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ fn growth() {
         times[ROUNDS / 2]
     });
     let ratio = medians[1].as_secs_f64() / medians[0].as_secs_f64();
-    println!("rebalance: 10 times the members and partitions take {ratio:.1} times as long: {medians:?}");
+    eprintln!("rebalance: 10 times the members and partitions take {ratio:.1} times as long: {medians:?}");
 }
 
 criterion_group!(benches, rebalance);

@@ -3,7 +3,7 @@
 //! Run it: `cargo run --release --example quickstart`, or with `-- --data-dir DIR` to keep the topic in a
 //! directory; then run it again, and see it go on where it was.
 //! It prints each payment that the group has not seen yet, and `OK quickstart …`.
-//! Read next: `exchange`, where several threads and groups share real market data.
+//! Read next: `workers`, a group whose members share the work; then `exchange`, with real market data.
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
 use std::process::ExitCode;

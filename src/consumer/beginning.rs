@@ -17,8 +17,8 @@ pub(super) struct Beginning<'a> {
 /// A partition at its first position.
 pub(super) struct Begun {
     pub(super) assigned: Assigned,
-    /// The next member that gets the partition, before anything is committed, would begin elsewhere, and
-    /// leave out what lies between.
+    /// The next member that gets the partition before anything is committed is to begin there too: by its own
+    /// [`Start`] it might leave something out.
     pub(super) is_to_be_noted: bool,
 }
 
@@ -38,6 +38,8 @@ impl Beginning<'_> {
     pub(super) fn as_member(&self, topic: Arc<Topic>, taken: &Taken) -> Result<Begun> {
         let (_, number) = taken.place;
         let mut begun = self.begin(topic, number, |assigned| match taken.begun {
+            // To begin at the beginning passes over nothing.
+            Some(offset) if self.start == Start::Earliest => Ok(offset.max(assigned.log().start_offset())),
             Some(offset) => Ok(offset),
             None if taken.at_first => self.by_start(assigned),
             None => Ok(0),
@@ -64,7 +66,7 @@ impl Beginning<'_> {
         log.check_readable()?;
         let committed = self.group.and_then(|group| self.committed.get(group, (topic.id(), number)));
         let mut assigned = Assigned::new(topic, log);
-        let is_to_be_noted = committed.is_none() && matches!(self.start, Start::Latest | Start::Timestamp(_));
+        let is_to_be_noted = committed.is_none();
         let position = match committed {
             Some(committed) => committed.offset,
             None if self.start == Start::Committed => {

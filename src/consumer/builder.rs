@@ -83,7 +83,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// Reads all partitions of these topics, also those that they get later.
     ///
     /// ```
-    /// #     /// # use ottla::{Broker, TopicConfig};
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
     /// # let broker = Broker::in_memory();
     /// for topic in ["payments", "refunds"] {
     ///     broker.open_topic(topic, TopicConfig::new())?;
@@ -107,7 +108,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// [`build`](Self::build) and, when topics or partitions came or went, by polls.
     ///
     /// ```
-    /// #     /// # use ottla::{Broker, TopicConfig};
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
     /// let broker = Broker::in_memory();
     /// let builder = broker.consumer::<String, u64>();
     /// let mut consumer = builder.topics_matching(|name| name.starts_with("payments.")).build()?;
@@ -138,7 +140,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// are kept, and while members read a partition, only they commit it.
     ///
     /// ```
-    /// #     /// # use ottla::{Broker, TopicConfig};
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
     /// # let broker = Broker::in_memory();
     /// broker.open_topic("payments", TopicConfig::new().partitions(4))?;
     /// let builder = || broker.consumer::<String, u64>().topic("payments").group("ledger");
@@ -181,7 +184,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// nothing. On disk, each commit appends to the log of committed offsets.
     ///
     /// ```
-    /// #     /// # use ottla::{Broker, TopicConfig};
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
     /// let broker = Broker::in_memory();
     /// broker.open_topic("payments", TopicConfig::new())?;
     /// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
@@ -205,7 +209,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// iterating over them does.
     ///
     /// ```
-    /// #     /// # use ottla::{Broker, TopicConfig};
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, TopicConfig};
     /// let broker = Broker::in_memory();
     /// broker.open_topic("payments", TopicConfig::new())?;
     /// broker.producer::<u32, u64>("payments")?.send_batch((0..5).map(|number| (number, 200)))?;
@@ -224,7 +229,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// together (up to 256 KiB, or one batch).
     ///
     /// ```
-    /// #     /// # use ottla::{Broker, Raw, TopicConfig};
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Raw, TopicConfig};
     /// # let broker = Broker::in_memory();
     /// # broker.open_topic("photos", TopicConfig::new())?;
     /// let photo = vec![0; 60_000];
@@ -248,7 +254,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// [`memory_limit`](crate::TopicConfig::memory_limit).
     ///
     /// ```
-    /// #     /// # use ottla::{Broker, Raw, TopicConfig};
+    /// # use std::time::Duration;
+    /// # use ottla::{Broker, Raw, TopicConfig};
     /// # let broker = Broker::in_memory();
     /// # broker.open_topic("clicks", TopicConfig::new())?;
     /// let clicks = broker.producer::<(), Raw>("clicks")?;

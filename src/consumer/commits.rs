@@ -50,10 +50,12 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoGroup`]; [`Error::NotAssigned`] for records of a partition that this consumer does not
-    /// read; [`Error::TopicDeleted`], [`Error::StorageFull`], [`Error::Io`], [`Error::PartitionFailed`],
-    /// [`Error::Closed`]. After an error nothing was committed. [`Error::OutcomeUnknown`]: the
-    /// disk failed; whether it was committed is seen at the next open.
+    /// [`Error::NoGroup`]; [`Error::CommitFenced`] for records of a partition that was taken from this member
+    /// since they were polled, or that it never had; with partitions assigned by hand [`Error::NotAssigned`]
+    /// for others, and [`Error::GroupInUse`] for those that members of the group read;
+    /// [`Error::TopicDeleted`], [`Error::StorageFull`], [`Error::Io`], [`Error::PartitionFailed`],
+    /// [`Error::Closed`]. After an error nothing was committed. [`Error::OutcomeUnknown`]: the disk failed;
+    /// whether it was committed is seen at the next open.
     pub fn commit(&self, records: &Records<K, V>) -> Result<()> {
         self.commit_runs(records, "")
     }
@@ -145,8 +147,9 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     }
 
     /// Ends the consumer: with [`auto_commit`](super::ConsumerBuilder::auto_commit) it commits what the last
-    /// poll returned, and it leaves its group. Dropping a consumer does the same without the commit, so that
-    /// records that a panic kept from being processed come again.
+    /// poll returned, it tells its [`RebalanceListener`](super::RebalanceListener), and it leaves its group.
+    /// Dropping a consumer only leaves the group, so that records that a panic kept from being processed come
+    /// again.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -163,7 +166,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`commit`](Self::commit), with `auto_commit`. The consumer has ended all the same.
+    /// Those of [`commit`](Self::commit), with `auto_commit`; [`Error::RebalanceListener`],
+    /// [`Error::MemberEvicted`]. The consumer has ended all the same.
     pub fn close(mut self) -> Result<()> {
         if let Some(Committing { future, commits }) = self.committing.take()
             && future.wait().is_err()

@@ -71,9 +71,14 @@ impl Following {
         let there = self.wanted().into_iter().filter(|topic| !topic.is_deleted());
         self.topics = there.map(|topic| (topic.id(), topic)).collect();
         let topics = self.topics.iter().map(|(&id, topic)| {
-            (id, SubscribedTopic { name: Arc::clone(topic.name()), partitions: topic.partition_count() })
+            let (name, partitions) = (Arc::clone(topic.name()), topic.partition_count());
+            (id, SubscribedTopic { name, partitions, made_at: topic.made_at() })
         });
-        SubscribedTopics { topics: topics.collect(), catalog_version: self.seen_version }
+        SubscribedTopics {
+            topics: topics.collect(),
+            catalog_version: self.seen_version,
+            follows: !self.predicates.is_empty(),
+        }
     }
 
     /// A topic that was there at the last [`look`](Self::look).

@@ -94,7 +94,8 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
         }
         if let Some(instance_id) = settings.instance_id {
             self = self.instance_id(instance_id);
-            // A member that is no instance leaves its group at once when it is gone, which is within any time.
+            // A member that is no instance leaves its group at once when it is gone, which is within any
+            // time.
             if let Some(timeout) = settings.instance_timeout {
                 self = self.instance_timeout(timeout);
             }

@@ -11,7 +11,7 @@ use super::rebalance::{BoxError, Rebalance, RebalanceListener};
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use crate::group::{
-    Assignor, Coordinator, Evicted, Instance, JoinRequest, Membership, Place, SubscribedTopics,
+    Assignor, Coordinator, Evicted, FormerGroup, Instance, JoinRequest, Membership, Place, SubscribedTopics,
 };
 use crate::ids::TopicPartition;
 use crate::sync::Arc;
@@ -26,6 +26,8 @@ pub(super) struct Member {
     pub(super) listener: Option<Box<dyn RebalanceListener>>,
     /// `None` from an eviction to the next poll.
     membership: Option<Membership>,
+    /// From an eviction until it has joined again.
+    former: Option<FormerGroup>,
     /// A poll is under way.
     polls: bool,
     /// What is still to be told.
@@ -41,6 +43,7 @@ impl Member {
             max_poll_interval: None,
             listener: None,
             membership: None,
+            former: None,
             polls: false,
             untold: None,
         }
@@ -52,14 +55,15 @@ impl Member {
         topics: SubscribedTopics,
         signal: &Arc<Signal>,
     ) -> Result<()> {
-        self.membership = Some(coordinator.join(JoinRequest {
+        let joined = coordinator.join(JoinRequest {
             group: &self.group,
             topics,
             assignor: Arc::clone(&self.assignor),
             signal: Arc::clone(signal),
             instance: self.instance.clone(),
             max_poll_interval: self.max_poll_interval,
-        })?);
+        })?;
+        (self.membership, self.former) = (Some(joined), None);
         Ok(())
     }
 
@@ -173,7 +177,7 @@ impl<K, V> Consumer<K, V> {
         // What was polled and not committed comes again, to others.
         self.polled = self.polled.take().map(|_| Vec::new());
         let Some(member) = &mut self.member else { return Ok(()) };
-        member.membership = None;
+        member.former = member.membership.take().map(|membership| membership.group());
         let lost: Vec<TopicPartition> = lost.iter().map(Assigned::topic_partition).collect();
         let evicted = member.evicted();
         match member.tell_lost(&lost) {

@@ -48,8 +48,8 @@ use subscription::{Subscription, not_assigned};
 /// [`Broker::consumer`](crate::Broker::consumer).
 ///
 /// A consumer can be moved to another thread, but only one can use it at a time: what reads takes `&mut
-/// self`. To read on several threads, give each a consumer of its own, for partitions of its own
-/// ([`assign`](ConsumerBuilder::assign)). Dropping it leaves the group and commits nothing.
+/// self`. To read on several threads, give each a consumer of its own, in one
+/// [`group`](ConsumerBuilder::group). Dropping it leaves the group and commits nothing.
 ///
 /// # Position and commit
 /// The **position** of a partition is the next offset to be polled. It begins where the consumer's group
@@ -57,6 +57,14 @@ use subscription::{Subscription, not_assigned};
 /// group is where its next consumer begins. Only commits move it, [`commit`](Self::commit) and those beside
 /// it: a consumer that dies before it commits is given the same records again (at least once). With
 /// [`auto_commit`](ConsumerBuilder::auto_commit) each poll commits what the one before it returned.
+///
+/// # Groups
+/// The members of a group divide the partitions of their topics among them. Partitions come and go inside
+/// polls (and [`build`](ConsumerBuilder::build)), and nowhere else: a poll says that this member is done with
+/// what the one before returned, so it is then that partitions are given up that are meant for others. Who
+/// takes one over begins behind what was committed. So commit what you have processed before you poll again;
+/// then nothing is processed twice unless a member dies, or is evicted, with records in its hands. What was
+/// polled before a partition was taken away can no longer be committed: [`Error::CommitFenced`].
 ///
 /// # Topics and partitions that come later
 /// A consumer that subscribes reads the partitions that its topics get later, and with
@@ -139,9 +147,10 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     ///
     /// # Errors
     /// [`Error::OffsetOutOfRange`], [`Error::RecordsDamaged`], [`Error::Io`], [`Error::TopicDeleted`],
-    /// [`Error::Closed`], [`Error::Woken`], [`Error::NoCommittedOffset`]; with auto-commit those of
-    /// [`commit`](Self::commit). No record is skipped: positions stay where they were, and records of other
-    /// partitions come with the next poll.
+    /// [`Error::Closed`], [`Error::Woken`], [`Error::NoCommittedOffset`]; as a member of a group
+    /// [`Error::MemberEvicted`], [`Error::InvalidAssignment`], [`Error::RebalanceListener`]; with auto-commit
+    /// those of [`commit`](Self::commit). No record is skipped: positions stay where they were, and records
+    /// of other partitions come with the next poll.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records<K, V>> {
         self.poll_begins()?;
         let outcome = self.poll_here(timeout);

@@ -262,18 +262,16 @@ impl CommittedOffsets {
         }
         let now = self.clock.now().as_millis();
         let mut groups = self.groups.lock();
-        let known = groups.get(group);
-        let mut records: Vec<GroupRecord> = changes
-            .iter()
-            .map(|(place, committed)| GroupRecord::Commit {
-                group: group.to_owned(),
+        let revives = groups.get(group).is_some_and(|known| known.has_members && known.emptied_in_log);
+        let mut records = Vec::new();
+        if matches!(self.log, Log::Disk(_)) {
+            let group = || group.to_owned();
+            records.extend(changes.iter().map(|(place, committed)| GroupRecord::Commit {
+                group: group(),
                 place: *place,
                 committed: committed.clone(),
-            })
-            .collect();
-        let revives = known.is_some_and(|known| known.has_members && known.emptied_in_log);
-        if revives {
-            records.push(GroupRecord::Emptied { group: group.to_owned(), since: None });
+            }));
+            records.extend(revives.then(|| GroupRecord::Emptied { group: group(), since: None }));
         }
         let staged = self.stage_records(&records, now, by)?;
         let offsets = groups.entry(group.to_owned()).or_default();

@@ -12,13 +12,13 @@ use super::assignor::{self, Assignor};
 use super::commit_record::Place;
 use super::committed_offsets::{Commit, CommittedOffsets, Epoch, StagedCommit};
 use super::deadlines::Deadlines;
-use super::link::{Evicted, Link};
+use super::link::Link;
 use super::membership::{Group, MemberId, SubscribedTopics, Taken};
 use crate::error::{Error, Result};
 use crate::ids::TopicPartition;
 use crate::log::WrittenBy;
 use crate::sync::signal::Signal;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Instant, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Instant, Mutex, Ordering, Weak};
 
 /// The longest group name, in bytes; as for topics.
 const MAX_GROUP_NAME_BYTES: usize = 249;
@@ -26,13 +26,45 @@ const MAX_GROUP_NAME_BYTES: usize = 249;
 /// Knows the groups of a broker.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
-    /// The groups that have members.
-    groups: Mutex<BTreeMap<String, Arc<Cell>>>,
+    groups: Mutex<Groups>,
     committed: CommittedOffsets,
     next_member: AtomicU64,
     next_epoch: Mutex<Epoch>,
     closed: AtomicBool,
     deadlines: Arc<Deadlines>,
+}
+
+#[derive(Debug, Default)]
+struct Groups {
+    /// The groups that have members.
+    active: BTreeMap<String, Arc<Cell>>,
+    /// Those that have lost them, for as long as a member that was evicted may come back: so that it begins
+    /// where it began, if it has committed nothing.
+    left: BTreeMap<String, Weak<Cell>>,
+}
+
+impl Groups {
+    fn leave(&mut self, cell: &Arc<Cell>) {
+        self.active.remove(&cell.name);
+        self.left.retain(|_, cell| cell.strong_count() > 0);
+        self.left.insert(cell.name.clone(), Arc::downgrade(cell));
+    }
+
+    /// A group that is to have its first member.
+    fn begin(&mut self, name: &str, assignor: Arc<dyn Assignor>) -> Arc<Cell> {
+        let left = self.left.remove(name).and_then(|cell| cell.upgrade());
+        let cell = left.filter(|cell| cell.assignor.name() == assignor.name());
+        let cell = cell
+            .unwrap_or_else(|| Arc::new(Cell { name: name.to_owned(), assignor, state: Mutex::default() }));
+        self.active.insert(name.to_owned(), Arc::clone(&cell));
+        cell
+    }
+}
+
+/// What a consumer that was evicted keeps of its group.
+#[derive(Debug)]
+pub(crate) struct FormerGroup {
+    _cell: Arc<Cell>,
 }
 
 /// A group, and what is said to its members.
@@ -123,12 +155,10 @@ impl State {
     fn look_for_late(&self, now: Instant) -> (Vec<MemberId>, Option<NextLook>) {
         let mut next: Option<NextLook> = None;
         let mut soonest = |look| next = Some(next.map_or(look, |next: NextLook| next.min(look)));
-        for link in self.links.values() {
-            match link.evict_if_late(now) {
-                Ok(Some(due)) => soonest(NextLook::At(due)),
-                Ok(None) | Err(Evicted) => {}
-            }
-        }
+        self.links
+            .values()
+            .filter_map(|link| link.evict_if_late(now))
+            .for_each(|due| soonest(NextLook::At(due)));
         self.absent.values().flatten().for_each(|&due| soonest(NextLook::At(due)));
         let late: Vec<MemberId> =
             self.group.members().map(|(id, _)| id).filter(|&id| self.is_late(id, now)).collect();
@@ -179,7 +209,7 @@ impl Coordinator {
             self.deadlines.watch(self)?;
         }
         let mut groups = self.groups.lock();
-        let cell = match groups.get(group) {
+        let cell = match groups.active.get(group) {
             Some(cell) if cell.assignor.name() != assignor.name() => {
                 return Err(Error::AssignorMismatch {
                     group: group.to_owned(),
@@ -190,10 +220,7 @@ impl Coordinator {
             Some(cell) => Arc::clone(cell),
             None => {
                 self.committed.note_members(group)?;
-                let state = Mutex::default();
-                let cell = Arc::new(Cell { name: group.to_owned(), assignor, state });
-                groups.insert(group.to_owned(), Arc::clone(&cell));
-                cell
+                groups.begin(group, assignor)
             }
         };
         let mut state = cell.state.lock();
@@ -222,7 +249,7 @@ impl Coordinator {
 
     /// What is known of a group; `None` if it has no members.
     pub(crate) fn facts(&self, group: &str) -> Option<GroupFacts> {
-        let cell = Arc::clone(self.groups.lock().get(group)?);
+        let cell = Arc::clone(self.groups.lock().active.get(group)?);
         let state = cell.state.lock();
         let members = state.group.members().map(|(id, member)| MemberFacts {
             id,
@@ -241,7 +268,7 @@ impl Coordinator {
 
     /// The names of the groups that have members.
     pub(crate) fn active_groups(&self) -> Vec<String> {
-        self.groups.lock().keys().cloned().collect()
+        self.groups.lock().active.keys().cloned().collect()
     }
 
     /// Does something with what a group without members has committed.
@@ -252,7 +279,7 @@ impl Coordinator {
     ) -> Result<T> {
         // Nobody joins meanwhile.
         let groups = self.groups.lock();
-        if groups.contains_key(group) {
+        if groups.active.contains_key(group) {
             return Err(Error::GroupInUse { group: group.to_owned() });
         }
         change(&self.committed)
@@ -266,7 +293,7 @@ impl Coordinator {
         by: WrittenBy,
     ) -> Result<StagedCommit> {
         let groups = self.groups.lock();
-        let state = groups.get(group).map(|cell| cell.state.lock());
+        let state = groups.active.get(group).map(|cell| cell.state.lock());
         let is_read =
             |commit: &Commit| state.as_ref().is_some_and(|state| state.group.is_owned(commit.place()));
         if commits.iter().any(is_read) {
@@ -278,7 +305,7 @@ impl Coordinator {
     /// Takes the partitions of those who have not polled or come back in time. When to look again; `None` if
     /// there is nobody to look after.
     pub(super) fn evict_late(&self, now: Instant) -> Option<NextLook> {
-        let cells: Vec<Arc<Cell>> = self.groups.lock().values().cloned().collect();
+        let cells: Vec<Arc<Cell>> = self.groups.lock().active.values().cloned().collect();
         let looks = cells.iter().filter_map(|cell| {
             let (late, next) = cell.state.lock().look_for_late(now);
             for id in late {
@@ -300,7 +327,7 @@ impl Coordinator {
             state.links.remove(&id);
             state.absent.remove(&id);
             if state.group.is_empty() {
-                groups.remove(&cell.name);
+                groups.leave(cell);
                 self.committed.note_empty(&cell.name);
             }
             state.all_links()
@@ -349,6 +376,11 @@ pub(crate) struct Membership {
 impl Membership {
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.link
+    }
+
+    /// What is kept of the group when this membership ends.
+    pub(crate) fn group(&self) -> FormerGroup {
+        FormerGroup { _cell: Arc::clone(&self.cell) }
     }
 
     /// The member subscribes otherwise.
@@ -455,12 +487,14 @@ impl Drop for Membership {
         let Some(instance) = self.instance.as_ref().filter(|_| !self.link.is_evicted()) else {
             return self.coordinator.leave(&self.cell, self.id, |_| true);
         };
-        {
+        let next = {
             let mut state = self.cell.state.lock();
             state.links.remove(&self.id);
-            state.group.go_absent(self.id);
             state.absent.insert(self.id, Instant::now().checked_add(instance.timeout));
-        }
+            let next = state.group.go_absent(self.id);
+            state.links_of(next)
+        };
+        ring(&next);
         self.coordinator.deadlines.look_again();
     }
 }

@@ -88,20 +88,22 @@ impl Link {
         state == Some(EVICTED)
     }
 
-    /// Evicts the member if it has not polled for too long; else when it is to be looked at again, if ever.
-    pub(super) fn evict_if_late(&self, now: Instant) -> Result<Option<Instant>, Evicted> {
-        let Some(liveness) = &self.liveness else { return Ok(None) };
+    /// Evicts the member if it has not polled for too long; else says when it is to be looked at again, if
+    /// ever.
+    pub(super) fn evict_if_late(&self, now: Instant) -> Option<Instant> {
+        let liveness = self.liveness.as_ref()?;
         let state = liveness.state.load(Ordering::Acquire);
-        if state == EVICTED {
-            return Err(Evicted);
-        }
-        let last = if state == POLLING { now } else { liveness.since + Duration::from_nanos(state) };
-        let Some(due) = last.checked_add(liveness.max_poll_interval) else { return Ok(None) };
+        let last = match state {
+            EVICTED => return None,
+            POLLING => now,
+            ended => liveness.since + Duration::from_nanos(ended),
+        };
+        let due = last.checked_add(liveness.max_poll_interval)?;
         if due > now {
-            return Ok(Some(due));
+            return Some(due);
         }
         let evicts = liveness.state.compare_exchange(state, EVICTED, Ordering::AcqRel, Ordering::Acquire);
-        // It polls just now.
-        if evicts.is_err() { Ok(now.checked_add(liveness.max_poll_interval)) } else { Err(Evicted) }
+        // If that fails, it polls just now.
+        if evicts.is_err() { now.checked_add(liveness.max_poll_interval) } else { None }
     }
 }

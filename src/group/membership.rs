@@ -25,13 +25,18 @@ pub(crate) type MemberId = u64;
 pub(crate) struct SubscribedTopic {
     pub(crate) name: Arc<str>,
     pub(crate) partitions: u32,
+    /// The first version of the catalog that has it.
+    pub(crate) made_at: u64,
 }
 
-/// What a member subscribes to, by topic id, and which version of the catalog that was.
+/// What a member subscribes to, by topic id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SubscribedTopics {
     pub(crate) topics: BTreeMap<u64, SubscribedTopic>,
+    /// Of which version of the catalog that is true.
     pub(crate) catalog_version: u64,
+    /// Whether topics that are made later may come to it.
+    pub(crate) follows: bool,
 }
 
 /// A group.
@@ -162,6 +167,9 @@ impl Group {
     fn subscribe_as(&mut self, id: MemberId, topics: SubscribedTopics, is_built: bool) -> bool {
         let Some(member) = self.members.get(&id) else { return false };
         if member.topics.topics == topics.topics {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.topics = Arc::new(topics);
+            }
             return false;
         }
         let partitions =
@@ -176,11 +184,15 @@ impl Group {
     }
 
     fn set_topics(&mut self, id: MemberId, topics: &Arc<SubscribedTopics>, is_built: bool) {
+        // Members that follow what is made later, and have not looked since then, were to miss nothing of it.
+        let followers = self.members.values().map(|member| &member.topics).filter(|topics| topics.follows);
+        let oldest_look = followers.map(|topics| topics.catalog_version).min();
         for (&topic_id, topic) in &topics.topics {
+            let is_new = !is_built || oldest_look.is_some_and(|looked_at| topic.made_at > looked_at);
             let known = self.topics.entry(topic_id).or_insert_with(|| GroupTopic {
                 name: Arc::clone(&topic.name),
                 partitions: 0,
-                at_first: if is_built { topic.partitions } else { 0 },
+                at_first: if is_new { 0 } else { topic.partitions },
                 catalog_version: 0,
             });
             known.partitions = known.partitions.max(topic.partitions);
@@ -213,14 +225,13 @@ impl Group {
         self.begun.retain(|(topic_id, _), _| topics.contains_key(topic_id));
     }
 
-    /// The consumer of a static member is gone: nobody reads its partitions, and they stay meant for it.
-    pub(super) fn go_absent(&mut self, id: MemberId) {
-        if let Some(member) = self.members.get_mut(&id) {
-            member.present = false;
-            for place in std::mem::take(&mut member.owned) {
-                self.owners.remove(&place);
-            }
-        }
+    /// The consumer of a static member is gone: nobody reads its partitions, and they stay meant for it, but
+    /// for those that it was to give up. Returns for whom these are meant.
+    pub(super) fn go_absent(&mut self, id: MemberId) -> BTreeSet<MemberId> {
+        let Some(member) = self.members.get_mut(&id) else { return BTreeSet::new() };
+        member.present = false;
+        let owned: Vec<Place> = member.owned.iter().copied().collect();
+        self.release(id, &owned)
     }
 
     /// A member is gone; whether it was there.
@@ -232,7 +243,10 @@ impl Group {
         for place in &member.meant {
             self.meant.remove(place);
         }
-        self.drop_topics();
+        if !self.members.is_empty() {
+            // One without members is remembered as it was, in case that one who was evicted comes back.
+            self.drop_topics();
+        }
         self.version += 1;
         true
     }
@@ -378,8 +392,9 @@ mod tests {
     const TOPIC: u64 = 9;
 
     fn topics(partitions: u32) -> SubscribedTopics {
-        let topic = SubscribedTopic { name: Arc::from("t"), partitions };
-        SubscribedTopics { topics: BTreeMap::from([(TOPIC, topic)]), catalog_version: u64::from(partitions) }
+        let topic = SubscribedTopic { name: Arc::from("t"), partitions, made_at: 0 };
+        let (topics, catalog_version) = (BTreeMap::from([(TOPIC, topic)]), u64::from(partitions));
+        SubscribedTopics { topics, catalog_version, follows: false }
     }
 
     fn assign(group: &mut Group) {

@@ -20,7 +20,8 @@ pub(crate) use committed_offsets::{
     Commit, CommittedOffsets, DEFAULT_RETENTION, Epoch, StagedCommit, check_metadata,
 };
 pub(crate) use coordinator::{
-    Coordinator, GroupFacts, Instance, JoinRequest, Membership, check_group_name, check_instance_id,
+    Coordinator, FormerGroup, GroupFacts, Instance, JoinRequest, Membership, check_group_name,
+    check_instance_id,
 };
 pub(crate) use link::Evicted;
 pub(crate) use membership::{SubscribedTopic, SubscribedTopics, Taken};

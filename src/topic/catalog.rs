@@ -286,7 +286,8 @@ impl Catalog {
     fn make(&self, entries: &mut Entries, entry: &TopicEntry) -> Result<Topic> {
         self.persist(&entries.list)?;
         self.home_of(entry).map_or(Ok(()), |home| home.make(identities(entry)))?;
-        let topic = new_topic(entry, open_logs(entry, 0, self.examine_logs(entry, 0)?)?);
+        let logs = open_logs(entry, 0, self.examine_logs(entry, 0)?)?;
+        let topic = new_topic(entry, self.version() + 1, logs);
         self.set_state(entries, entry.id, TopicState::Live)?;
         Ok(topic)
     }
@@ -376,10 +377,11 @@ impl Catalog {
     }
 }
 
-fn new_topic(entry: &TopicEntry, partitions: Vec<Arc<PartitionLog>>) -> Topic {
+fn new_topic(entry: &TopicEntry, made_at: u64, partitions: Vec<Arc<PartitionLog>>) -> Topic {
     Topic {
         name: Arc::from(entry.name.as_str()),
         id: entry.id,
+        made_at,
         settings: RwLock::new(entry.settings.clone()),
         partitions: partitions.into_iter().collect(),
     }

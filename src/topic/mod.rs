@@ -23,6 +23,8 @@ pub(crate) struct Topic {
     name: Arc<str>,
     /// Random: tells this topic from an earlier one of the same name.
     id: u64,
+    /// The first version of the catalog that has it; 0 if it was there when the broker was opened.
+    made_at: u64,
     /// For those who ask; the logs have what they need of it.
     settings: RwLock<TopicSettings>,
     partitions: GrowList<Arc<PartitionLog>>,
@@ -35,6 +37,11 @@ impl Topic {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The first version of the catalog that has it; 0 if it was there when the broker was opened.
+    pub(crate) fn made_at(&self) -> u64 {
+        self.made_at
     }
 
     pub(crate) fn settings(&self) -> TopicSettings {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use ottla::{
-    BoxError, Broker, Consumer, ConsumerBuilder, Error, GroupState, Rebalance, RebalanceListener,
+    BoxError, Broker, Consumer, ConsumerBuilder, Error, GroupState, Rebalance, RebalanceListener, Start,
     TopicPartition,
 };
 
@@ -58,7 +58,7 @@ fn a_member_that_stops_polling_loses_its_partitions_and_is_told() {
 
 fn block_on_poll(consumer: &mut Consumer<(), String>) -> Vec<ottla::OwnedRecord> {
     let records = consumer.poll(FOREVER).expect("readable");
-    records.iter().map(|record| record.to_owned_record()).collect()
+    records.iter().map(ottla::Record::to_owned_record).collect()
 }
 
 #[test]
@@ -79,6 +79,31 @@ fn it_joins_anew_with_the_poll_after_that() {
             }
         };
         assert_eq!(records.len(), 3, "what it had not committed comes again");
+    });
+}
+
+#[test]
+fn an_eviction_does_not_let_it_miss_what_was_sent_meanwhile() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        send_numbered(broker, "t", 3);
+        let late = builder(broker).start(Start::Latest).max_poll_interval(Duration::from_millis(20));
+        let mut late = late.build().expect("builds");
+        until("it is evicted", || members_of(broker) == 0);
+        send_numbered(broker, "t", 2);
+        assert_fails!(late.poll(NOW), Error::MemberEvicted { .. });
+        broker.increase_partitions("t", 2).expect("more");
+        send_to(broker, 1, "later");
+        let mut all = Vec::new();
+        while all.len() < 3 {
+            match late.poll(FOREVER) {
+                Ok(records) => all.extend(records.iter().map(|record| (record.partition(), record.offset()))),
+                Err(Error::MemberEvicted { .. }) => all.clear(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        all.sort_unstable();
+        assert_eq!(all, [(0, 3), (0, 4), (1, 0)], "it began at the end, and goes on there");
     });
 }
 
@@ -166,9 +191,9 @@ fn an_instance_that_comes_back_in_time_has_its_partitions_and_nobody_else_notice
         let generation = broker.describe_group("g").expect("two members").generation;
         for round in 0..3 {
             if round == 2 {
-                west.close().expect("nothing to commit")
+                west.close().expect("nothing to commit");
             } else {
-                drop(west)
+                drop(west);
             }
             let group = broker.describe_group("g").expect("two members");
             assert_eq!(group.members.iter().filter(|member| member.is_present).count(), 1);
@@ -195,6 +220,20 @@ fn it_goes_on_behind_what_it_had_committed() {
         let mut second = instance(broker, "i", HOUR).build().expect("builds");
         assert_eq!(offsets(&drain(&mut second)), [2, 3, 4]);
         assert_fails!(second.commit(&records), Error::CommitFenced { .. });
+    });
+}
+
+#[test]
+fn what_an_instance_was_to_give_up_goes_on_when_it_leaves() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(2)).expect("a free name");
+        let east = instance(broker, "east", HOUR).build().expect("builds");
+        let mut west = builder(broker).build().expect("builds");
+        drop(west.poll(NOW).expect("polls"));
+        assert!(assigned(&west).is_empty(), "nobody has given up anything");
+        drop(east);
+        drop(west.poll(NOW).expect("polls"));
+        assert_eq!(assigned(&west).len(), 1);
     });
 }
 
@@ -287,7 +326,7 @@ fn a_listener_hears_of_what_comes_and_goes_and_of_nothing_else() {
         drop(first.poll(NOW).expect("polls"));
         drop(second.poll(NOW).expect("polls"));
         let revoked = format!("revoked {}", assigned(&second).join(" "));
-        assert_eq!(heard.take(), [revoked.clone()]);
+        assert_eq!(heard.take(), std::slice::from_ref(&revoked));
         drop(second);
         drop(first.poll(NOW).expect("polls"));
         assert_eq!(heard.take(), [revoked.replace("revoked", "assigned")]);
@@ -346,7 +385,7 @@ fn what_is_revoked_can_still_be_committed_and_the_next_owner_begins_there() {
             match outcome {
                 Ok(()) => assert!(!fails),
                 Err(Error::RebalanceListener { source }) => {
-                    assert_eq!(source.to_string(), "as it was told to")
+                    assert_eq!(source.to_string(), "as it was told to");
                 }
                 Err(error) => panic!("{error}"),
             }

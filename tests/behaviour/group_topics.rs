@@ -133,3 +133,48 @@ fn who_cannot_begin_is_told_by_every_poll_until_it_can() {
         assert_eq!(assigned(&strict), [format!("t-{given_up}")]);
     });
 }
+
+/// Whoever polls first, and whether it has been there all the time.
+#[test]
+fn a_topic_that_came_while_nobody_polled_is_read_from_its_first_record() {
+    on_both(|broker| {
+        let latest = || {
+            let builder = broker.consumer::<(), String>().topics_matching(|_| true);
+            builder.group("g").start(Start::Latest).build().expect("builds")
+        };
+        let mut first = latest();
+        make(broker, "t", 2);
+        send_to_each(broker);
+        let mut second = latest();
+        let mut all = [work_off(&mut first), work_off(&mut second), work_off(&mut first)].concat();
+        all.sort();
+        assert_eq!(all, ["p0", "p1"]);
+    });
+}
+
+#[test]
+fn a_topic_that_came_while_an_instance_was_away_is_read_from_its_first_record() {
+    on_both(|broker| {
+        let build = || {
+            let builder = broker.consumer::<(), String>().topics_matching(|_| true).group("g");
+            builder.start(Start::Latest).instance_id("i").build().expect("builds")
+        };
+        drop(build());
+        make(broker, "t", 2);
+        send_to_each(broker);
+        assert_eq!(work_off(&mut build()).len(), 2);
+    });
+}
+
+#[test]
+fn who_begins_at_the_end_takes_over_where_one_was_who_began_at_the_beginning() {
+    on_both(|broker| {
+        make(broker, "t", 1);
+        send_to_each(broker);
+        let first = member(broker);
+        assert_eq!(assigned(&first), ["t-0"]);
+        let mut second = builder(broker).start(Start::Latest).build().expect("builds");
+        drop(first);
+        assert_eq!(work_off(&mut second).len(), 1, "the group began at the beginning");
+    });
+}

@@ -21,6 +21,7 @@ mod evictions;
 mod faults;
 mod following;
 mod golden;
+mod group_model;
 mod group_offsets;
 mod group_topics;
 mod groups;

@@ -367,7 +367,7 @@ fn a_group_is_described() {
             group.members.iter().map(|member| (member.member_id, member.assignment.clone())).collect();
         for (at, partition) in &group.partitions {
             let owner = partition.member_id.expect("each is read");
-            assert_eq!(assignments[&owner], [at.clone()]);
+            assert_eq!(assignments[&owner], std::slice::from_ref(at));
             assert_eq!((partition.end_offset, partition.lag), (1, 1 - partition.committed.unwrap_or(0)));
         }
         drop(members);

@@ -140,6 +140,8 @@ fn write_commits(mut bytes: &[u8]) {
         }
         bytes = &bytes[length..];
     }
+    write("commits", "emptied", &[0, 2, 2, b'g', 0, 0, 0, 0, 0, 0, 0, 7]);
+    write("commits", "not-empty-any-more", &[2, 2, 2, b'g']);
     write("commits", "removal", &[2, 14, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, b'g']);
 }
 

@@ -115,7 +115,7 @@ impl Catalog {
             let make = if read_only { PartitionLog::in_memory_read_only } else { PartitionLog::in_memory };
             let in_memory = || identities(entry).map(|identity| make(identity, &entry.settings)).collect();
             let logs = by_topic.remove(&number).unwrap_or_else(in_memory);
-            self.topics.write().insert(entry.name.clone(), Arc::new(new_topic(entry, logs)));
+            self.topics.write().insert(entry.name.clone(), Arc::new(new_topic(entry, 0, logs)));
         }
         Ok(())
     }
