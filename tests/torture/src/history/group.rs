@@ -180,11 +180,14 @@ pub(crate) struct Member {
 
 impl Member {
     /// It has what it was told.
-    pub(crate) fn check_assignment(&self) -> Result<(), Failure> {
+    pub(crate) fn check_assignment(&self, scene: &Scene) -> Result<(), Failure> {
         let mut told = lock(&self.told).has.clone();
         told.sort();
         let mut has = self.consumer.assignment();
         has.sort();
+        // A topic that was deleted leaves in its own time.
+        has.retain(|place| !scene.is_deleted(&place.topic));
+        told.retain(|place| !scene.is_deleted(&place.topic));
         if told == has {
             return Ok(());
         }
@@ -231,6 +234,8 @@ impl RebalanceListener for Listener {
             let outcome = match committed {
                 Ok(()) => Outcome::Done,
                 Err(error) if is_refusal(&error) => Outcome::Refused,
+                // Nobody gets them.
+                Err(Error::TopicDeleted { .. }) => Outcome::Unknown,
                 Err(error) => return Err(Box::new(error)),
             };
             self.tape.note(begun, What::Committed(places, outcome));
@@ -268,6 +273,15 @@ impl Listener {
 /// Whether a poll was answered like this because its consumer is no member any more.
 pub(crate) fn is_eviction(error: &Error) -> bool {
     matches!(error, Error::MemberEvicted { .. })
+}
+
+/// Whether it says of a topic that was deleted that it is not there.
+pub(crate) fn is_deletion(error: &Error, scene: &Scene) -> bool {
+    match error {
+        Error::TopicDeleted { topic } => scene.is_deleted(topic),
+        Error::NotAssigned { partition } => scene.is_deleted(&partition.topic),
+        _ => false,
+    }
 }
 
 /// Whether a commit was refused because its consumer is no member any more.

@@ -73,6 +73,10 @@ struct Worker {
     member: group::Member,
     /// When it polled last, or began to join.
     polled_at: Instant,
+    /// What it had in hand when it was away.
+    away_with: Option<Records<Raw, Raw>>,
+    /// It was told of an eviction by its last poll.
+    is_evicted: bool,
 }
 
 /// The life of a member, on its thread.
@@ -86,7 +90,8 @@ pub(crate) fn live(
     let tape = scene.recorder.tape(name, Some(spec.number));
     let polled_at = Instant::now();
     let member = spec.join(&scene, &tape, slot, &mut random)?;
-    let mut worker = Worker { scene, spec, tape, orders, random, member, polled_at };
+    let mut worker =
+        Worker { scene, spec, tape, orders, random, member, polled_at, away_with: None, is_evicted: false };
     loop {
         match worker.turn()? {
             Turn::GoOn => {}
@@ -123,6 +128,7 @@ impl Worker {
                     self.stall();
                     self.commit(&records)?;
                 }
+                self.away_with = Some(records).filter(|records| !records.is_empty());
                 Ok(Turn::GoOn)
             }
             Order::None => {
@@ -166,11 +172,12 @@ impl Worker {
         };
         match outcome {
             Ok(records) => {
-                self.member.check_assignment()?;
+                self.member.check_assignment(&self.scene)?;
                 self.polled_at = polled_at;
                 if self.member.commits == Commits::Auto {
                     self.note_auto_commit(begun);
                 }
+                self.check_fencing()?;
                 let Some(records) = records else { return Ok(None) };
                 if !records.is_empty() {
                     let reads = reads(&records, &self.tape)?;
@@ -181,11 +188,29 @@ impl Worker {
             Err(error) if group::is_eviction(&error) => {
                 self.must_have_been_away(&error)?;
                 self.tape.note(begun, What::Evicted);
-                self.member.check_assignment()?;
+                self.member.check_assignment(&self.scene)?;
+                (self.polled_at, self.is_evicted) = (polled_at, true);
+                Ok(None)
+            }
+            Err(error) if group::is_deletion(&error, &self.scene) => {
+                self.member.check_assignment(&self.scene)?;
                 self.polled_at = polled_at;
                 Ok(None)
             }
             Err(error) => Err(unexpected("the poll of a member")(error)),
+        }
+    }
+
+    /// What was polled before an eviction cannot be committed, even if the member has the partitions again.
+    fn check_fencing(&mut self) -> Result<(), Failure> {
+        let was_evicted = std::mem::take(&mut self.is_evicted);
+        let Some(records) = self.away_with.take().filter(|_| was_evicted) else { return Ok(()) };
+        match self.member.consumer.commit(&records) {
+            Err(error) if group::is_refusal(&error) || group::is_deletion(&error, &self.scene) => Ok(()),
+            other => {
+                let what = format!("a commit of what was polled before an eviction: {other:?}");
+                Err(Failure::new(Finding::FalseAck, what))
+            }
         }
     }
 
@@ -214,13 +239,28 @@ impl Worker {
         let consumer = &self.member.consumer;
         let begun = self.tape.step();
         let outcome = match self.random.below(4) {
-            0 => consumer.commit_offsets(all),
-            _ if is_late => consumer.commit_offsets(all),
+            0 => consumer.commit_offsets(all.clone()),
+            _ if is_late => consumer.commit_offsets(all.clone()),
             1 => run_for(consumer.commit_async(records), PATIENCE)
                 .ok_or_else(|| Failure::new(Finding::Stuck, format!("a commit took {PATIENCE:?}")))?,
             _ => consumer.commit(records),
         };
+        let outcome = match outcome {
+            Err(error) if group::is_deletion(&error, &self.scene) => return self.commit_the_rest(all),
+            outcome => outcome,
+        };
         self.note_commit(begun, places, outcome)
+    }
+
+    /// Commits what is not of a topic that was deleted.
+    fn commit_the_rest(&mut self, mut all: BTreeMap<TopicPartition, u64>) -> Result<(), Failure> {
+        all.retain(|place, _| !self.scene.is_deleted(&place.topic));
+        let (begun, places) = (self.tape.step(), self.places(&all));
+        match self.member.consumer.commit_offsets(all.clone()) {
+            // One more was, meanwhile.
+            Err(error) if group::is_deletion(&error, &self.scene) => self.commit_the_rest(all),
+            outcome => self.note_commit(begun, places, outcome),
+        }
     }
 
     /// A poll has committed what was processed before it.
@@ -245,6 +285,9 @@ impl Worker {
         }
         let begun = self.tape.step();
         let outcome = self.member.consumer.commit_through(&record);
+        if outcome.as_ref().is_err_and(|error| group::is_deletion(error, &self.scene)) {
+            return Ok(());
+        }
         let place = self.tape.place(record.topic(), record.partition());
         self.note_commit(begun, vec![(place, record.offset() + 1)], outcome)
     }

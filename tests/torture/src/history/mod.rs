@@ -45,6 +45,7 @@ pub(crate) struct Met {
     closed: u64,
     grown: u64,
     appeared: u64,
+    disappeared: u64,
     /// Records that reached readers by hand, and members of groups.
     read_by_hand: u64,
     processed: u64,
@@ -86,7 +87,7 @@ impl Met {
         self.again = self.processed - in_groups.len() as u64;
     }
 
-    fn counts(&self) -> [(&'static str, u64); 13] {
+    fn counts(&self) -> [(&'static str, u64); 14] {
         [
             ("rebalances", self.rebalances),
             ("joined", self.joined),
@@ -96,6 +97,7 @@ impl Met {
             ("closed", self.closed),
             ("grown", self.grown),
             ("appeared", self.appeared),
+            ("disappeared", self.disappeared),
             ("read_by_hand", self.read_by_hand),
             ("processed", self.processed),
             ("again", self.again),
@@ -114,6 +116,7 @@ impl Met {
         self.closed += other.closed;
         self.grown += other.grown;
         self.appeared += other.appeared;
+        self.disappeared += other.disappeared;
         self.read_by_hand += other.read_by_hand;
         self.processed += other.processed;
         self.again += other.again;

@@ -51,7 +51,10 @@ impl Sender {
         let (topic, partitions) = &topics[self.random.below(topics.len() as u64) as usize];
         let producer = match self.producers.get(topic) {
             Some(producer) => producer.clone(),
-            None => self.scene.broker.producer(topic).map_err(unexpected("a producer cannot be made"))?,
+            None => match self.scene.broker.producer(topic) {
+                Err(_) if self.scene.is_deleted(topic) => return Ok(()),
+                producer => producer.map_err(unexpected("a producer cannot be made"))?,
+            },
         };
         self.producers.insert(topic.clone(), producer.clone());
         match self.random.below(100) {
@@ -166,7 +169,8 @@ fn fate_of(error: &Error) -> Result<Fate, Failure> {
         Error::RecordTooLarge { .. } | Error::InvalidPartition { .. } | Error::TopicFull { .. } => {
             Ok(Fate::Refused)
         }
-        Error::OutcomeUnknown { .. } => Ok(Fate::Unknown),
+        // It may have been there for a while.
+        Error::OutcomeUnknown { .. } | Error::TopicDeleted { .. } => Ok(Fate::Unknown),
         error => Err(Failure::new(Finding::WrongError, format!("a send: {error}"))),
     }
 }

@@ -118,7 +118,11 @@ impl Round {
                 self.met.appeared += u64::from(self.scene.appear(&mut self.random)?);
                 Ok(())
             }
-            92..95 => {
+            92..94 => {
+                self.met.disappeared += u64::from(self.scene.disappear(&mut self.random)?);
+                Ok(())
+            }
+            94..96 => {
                 self.by_hand[self.random.below(BY_HAND as u64) as usize].give(Order::Close);
                 Ok(())
             }

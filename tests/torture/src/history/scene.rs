@@ -1,7 +1,8 @@
 //! What the threads of a round share: the broker, its topics, and how far the round has come.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ottla::{Broker, TopicConfig};
@@ -37,6 +38,10 @@ pub(crate) struct Scene {
     pub(crate) recorder: Arc<Recorder>,
     /// How many partitions each has, by all that is known.
     topics: RwLock<Vec<(String, u32)>>,
+    /// Those that were deleted, or are about to be.
+    deleted: RwLock<BTreeSet<String>>,
+    /// So many topics were made.
+    made: AtomicUsize,
     phase: AtomicU8,
     place: Option<TempDir>,
 }
@@ -53,6 +58,8 @@ impl Scene {
             broker,
             recorder: Arc::default(),
             topics: RwLock::default(),
+            deleted: RwLock::default(),
+            made: AtomicUsize::new(FIRST_TOPICS.len()),
             phase: AtomicU8::new(Phase::Going as u8),
             place,
         };
@@ -81,11 +88,29 @@ impl Scene {
 
     /// Makes one more topic, which groups may have to find; false if there are enough.
     pub(crate) fn appear(&self, random: &mut Random) -> Result<bool, Failure> {
-        let topics = self.topics().len();
-        if topics == MAX_TOPICS {
+        if self.topics().len() >= MAX_TOPICS {
             return Ok(false);
         }
-        self.create_topic(&format!("{PREFIX}{topics}"), random).map(|()| true)
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        self.create_topic(&format!("{PREFIX}{number}"), random).map(|()| true)
+    }
+
+    /// Deletes a topic that was not there from the beginning; false if there is none.
+    pub(crate) fn disappear(&self, random: &mut Random) -> Result<bool, Failure> {
+        let topics = self.topics();
+        let at = random.below(topics.len() as u64) as usize;
+        if at < FIRST_TOPICS.len() {
+            return Ok(false);
+        }
+        let (name, _) = &topics[at];
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(at);
+        self.deleted.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        self.broker.delete_topic(name).map_err(unexpected("a topic cannot be deleted"))?;
+        Ok(true)
+    }
+
+    pub(crate) fn is_deleted(&self, topic: &str) -> bool {
+        self.deleted.read().unwrap_or_else(PoisonError::into_inner).contains(topic)
     }
 
     /// Gives a topic more partitions; false if it has enough.
