@@ -15,6 +15,7 @@ mod changes;
 mod endings;
 mod faults;
 mod history;
+mod resting;
 mod sending;
 mod storage;
 mod waiting;

@@ -1,6 +1,7 @@
 //! A consumer as a member of its group: partitions come and go inside its polls, and a member that did not
 //! poll in time is told, and joins anew.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -236,7 +237,8 @@ impl<K, V> Consumer<K, V> {
     ///
     /// [`leave_deleted`]: Self::leave_deleted
     fn give_up(&mut self, places: &[Place]) -> Result<()> {
-        let is_going = |assigned: &Assigned| places.contains(&assigned.place());
+        let given_up: BTreeSet<Place> = places.iter().copied().collect();
+        let is_going = |assigned: &Assigned| given_up.contains(&assigned.place());
         let (going, deleted): (Vec<&Assigned>, Vec<&Assigned>) =
             self.subscription.iter().filter(|assigned| is_going(assigned)).partition(|a| !a.is_deleted());
         let names =
@@ -247,7 +249,7 @@ impl<K, V> Consumer<K, V> {
             listener.revoked(rebalance)
         });
         let told = told.and(member.tell_lost(&deleted));
-        for assigned in self.subscription.remove(|a| places.contains(&a.place()) && !a.is_deleted()) {
+        for assigned in self.subscription.remove(|a| is_going(a) && !a.is_deleted()) {
             assigned.log().waiters().unregister(&self.signal);
         }
         if let Some(membership) = &member.membership {

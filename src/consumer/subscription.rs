@@ -1,5 +1,7 @@
 //! What a consumer reads: its partitions, whose turn it is, and how much a poll takes from them.
 
+use std::collections::BTreeMap;
+
 use super::assigned::Assigned;
 use super::limits::{Limits, Taken};
 use super::policy::OutOfRange;
@@ -15,6 +17,8 @@ use crate::sync::signal::Waiters;
 #[derive(Debug)]
 pub(super) struct Subscription {
     partitions: Vec<Assigned>,
+    /// Where each of them is in that list.
+    numbers: BTreeMap<Place, usize>,
     /// Which partition is asked first by the next fetch.
     first: usize,
     policy: OutOfRange,
@@ -44,17 +48,21 @@ enum Room {
 
 impl Subscription {
     pub(super) fn new(partitions: Vec<Assigned>, policy: OutOfRange, limits: Limits) -> Self {
-        Self { partitions, first: 0, policy, limits, files: Files::Here, revision: 0 }
+        let numbers = numbered(&partitions);
+        Self { partitions, numbers, first: 0, policy, limits, files: Files::Here, revision: 0 }
     }
 
     pub(super) fn add(&mut self, assigned: Assigned) {
+        self.numbers.insert(assigned.place(), self.partitions.len());
         self.partitions.push(assigned);
         self.revision += 1;
     }
 
     pub(super) fn remove(&mut self, is_gone: impl Fn(&Assigned) -> bool) -> Vec<Assigned> {
         self.revision += 1;
-        self.partitions.extract_if(.., |assigned| is_gone(assigned)).collect()
+        let gone = self.partitions.extract_if(.., |assigned| is_gone(assigned)).collect();
+        self.numbers = numbered(&self.partitions);
+        gone
     }
 
     pub(super) fn revision(&self) -> u64 {
@@ -180,7 +188,7 @@ impl Subscription {
 
     /// A partition by the id of its topic, which no later topic of the same name has.
     pub(super) fn find(&self, place: Place) -> Option<&Assigned> {
-        self.iter().find(|assigned| assigned.place() == place)
+        self.numbers.get(&place).and_then(|&number| self.partitions.get(number))
     }
 
     /// The name of a partition of this consumer.
@@ -203,6 +211,10 @@ impl Subscription {
         });
         commits.collect()
     }
+}
+
+fn numbered(partitions: &[Assigned]) -> BTreeMap<Place, usize> {
+    partitions.iter().map(Assigned::place).zip(0..).collect()
 }
 
 pub(super) fn not_assigned(topic: &str, partition: u32) -> Error {

@@ -545,7 +545,7 @@ mod tests {
                 group.join(*next, instance, topics(*partitions));
             }
             1 => drop(group.leave(id)),
-            2 if group.members[&id].instance_id.is_some() => group.go_absent(id),
+            2 if group.members[&id].instance_id.is_some() => drop(group.go_absent(id)),
             3 if !group.members[&id].present => group.come_back(id, topics(*partitions)),
             4 if *partitions < 20 => {
                 *partitions += 1;

@@ -55,6 +55,11 @@ impl ChunkSupply {
         self.in_view > self.limit.saturating_add(bytes)
     }
 
+    /// Gives up what it has; begins again as it was made.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.limit))
+    }
+
     /// Takes back a chunk that left the view.
     pub(super) fn retire(&mut self, chunk: TrackedArc<Chunk>) {
         self.in_view -= chunk.capacity() as u64;

@@ -6,7 +6,7 @@ use super::completion::{Completion, Promise};
 use super::identity::LogPlace;
 use super::offset_index::FrameStart;
 use super::recovery::{Recovered, SyncedTo};
-use super::segment::{Segment, WriteError};
+use super::segment::{OpenFile, OpenSegment, Segment, WriteError};
 use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::stage::Piece;
 use super::syncer::Unsynced;
@@ -20,12 +20,14 @@ use crate::sync::Arc;
 pub(super) struct DiskTail {
     partition_id: u64,
     active: Arc<Segment>,
+    /// Its file, from the first write until all of it is synced and the log is at rest.
+    file: Option<OpenFile>,
     /// Where the next frame goes in the active segment.
     position: u64,
     /// The offset of that frame.
     end_offset: u64,
     /// Older segments that were not synced yet, oldest first.
-    sealed_unsynced: Vec<Arc<Segment>>,
+    sealed_unsynced: Vec<OpenSegment>,
     /// First offset not known to be on stable storage.
     recovery_point: u64,
     /// What was written last, if a sync is to publish it.
@@ -34,7 +36,10 @@ pub(super) struct DiskTail {
     waiting: Vec<Promise>,
     /// Whether a sync mark was written since the last sync. It is not worth one, until the log ends.
     mark_unsynced: bool,
+    /// The next sync is to cover marks too.
     syncs_marks: bool,
+    /// Where the log ended when it was said that somebody would look if it is in use.
+    seen_end: Option<u64>,
     /// Why what is not known to be synced has to be written to a new file before anything else is.
     broken: Option<String>,
     /// Whether a roll has left a file, of which nobody knows what is in it, where the log ends.
@@ -48,6 +53,7 @@ impl DiskTail {
         Some(Self {
             partition_id,
             active: Arc::clone(active),
+            file: None,
             position: active.readable(),
             end_offset: recovered.end_offset,
             sealed_unsynced: Vec::new(),
@@ -56,6 +62,7 @@ impl DiskTail {
             waiting: Vec::new(),
             mark_unsynced: false,
             syncs_marks: false,
+            seen_end: None,
             broken: None,
             is_roll_left: false,
         })
@@ -119,7 +126,11 @@ impl DiskTail {
     /// Writes to the active segment. After an error the segment is as before.
     pub(super) fn write(&mut self, piece: &Piece) -> Result<(), WriteError> {
         let bytes = piece.bytes.bytes();
-        self.active.append(bytes, self.position)?;
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(self.active.open().map_err(WriteError::Undone)?),
+        };
+        self.active.append(file, bytes, self.position)?;
         let mut index = self.active.index().write();
         for frame in Frames::new(bytes) {
             let start = FrameStart { offset: self.end_offset, position: self.position };
@@ -160,15 +171,16 @@ impl DiskTail {
             created: place.clock.now().as_millis(),
             previous: Some(self.active.base_offset()),
         };
-        let storage = place.data_dir.storage();
-        let segment = match Segment::create(storage, &place.dir, &header) {
-            Ok(segment) => Arc::new(segment),
+        let OpenSegment { segment, file } = match Segment::create(&place.files(), &header) {
+            Ok(made) => made,
             Err(error) => return Err(self.undo_roll(error, place, base_offset)),
         };
         let sealed = std::mem::replace(&mut self.active, Arc::clone(&segment));
+        let sealed_file = self.file.replace(file);
         sealed.end_at(base_offset);
-        if !is_planted(Bug::NoSyncBeforeRoll) {
-            self.sealed_unsynced.push(sealed);
+        // One whose file is not open was synced when the log went to rest.
+        if let Some(file) = sealed_file.filter(|_| !is_planted(Bug::NoSyncBeforeRoll)) {
+            self.sealed_unsynced.push(OpenSegment { segment: sealed, file });
         }
         self.position = SEGMENT_HEADER_BYTES;
         Ok(segment)
@@ -176,13 +188,14 @@ impl DiskTail {
 
     /// What a sync has to do; `None` if nothing. Those who wait for it go with it.
     pub(super) fn take_unsynced(&mut self) -> Option<Unsynced> {
-        let is_mark_left = self.syncs_marks && self.mark_unsynced;
+        let is_mark_left = std::mem::take(&mut self.syncs_marks) && self.mark_unsynced;
         if self.recovery_point == self.end_offset && self.sealed_unsynced.is_empty() && !is_mark_left {
             return None;
         }
         self.mark_unsynced = false;
         let mut segments = self.sealed_unsynced.clone();
-        segments.push(Arc::clone(&self.active));
+        let file = self.file.as_ref().map(Arc::clone);
+        segments.extend(file.map(|file| OpenSegment { segment: Arc::clone(&self.active), file }));
         Some(Unsynced {
             segments,
             end_offset: self.end_offset,
@@ -195,20 +208,53 @@ impl DiskTail {
     /// sealed by now: it stays to be synced. The offset below which everything is safe now.
     pub(super) fn synced(&mut self, done: &Unsynced) -> u64 {
         let sealed_then = &done.segments[..done.segments.len().saturating_sub(1)];
-        self.sealed_unsynced.retain(|sealed| !sealed_then.iter().any(|synced| Arc::ptr_eq(sealed, synced)));
+        let is_synced = |sealed: &OpenSegment| {
+            sealed_then.iter().any(|synced| Arc::ptr_eq(&sealed.segment, &synced.segment))
+        };
+        self.sealed_unsynced.retain(|sealed| !is_synced(sealed));
         let is_wrong = is_planted(Bug::MarkCapturedAfterSync);
         self.recovery_point = if is_wrong { self.end_offset } else { done.end_offset };
         self.recovery_point
     }
 
-    /// The log ends: what is in its files is to be synced to the last byte.
+    /// The log ends or goes to rest: what is in its files is to be synced to the last byte.
     pub(super) fn sync_marks_too(&mut self) {
         self.syncs_marks = true;
     }
 
+    /// Somebody is to look later if the log is still in use; whether nobody was before.
+    pub(super) fn is_to_be_looked_at(&mut self) -> bool {
+        let is_to_be = self.seen_end.is_none();
+        self.seen_end.get_or_insert(self.end_offset);
+        is_to_be
+    }
+
+    /// Somebody looks: whether nothing was written since that was said.
+    pub(super) fn is_unused(&mut self) -> bool {
+        self.seen_end.take() == Some(self.end_offset)
+    }
+
+    /// Whether nothing in the files is left to be synced, and nobody waits.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.synced_to().is_some()
+            && !self.mark_unsynced
+            && self.sealed_unsynced.is_empty()
+            && self.waiting.is_empty()
+            && self.unpublished.is_none()
+    }
+
+    /// Gives up the file of the active segment, all of which is synced; the next write opens it again.
+    pub(super) fn rest(&mut self) -> Option<OpenFile> {
+        self.sealed_unsynced = Vec::new();
+        self.waiting = Vec::new();
+        self.active.index().write().shrink();
+        self.file.take()
+    }
+
     /// The last segment is this one now, with every frame at its position.
-    pub(super) fn go_on_in(&mut self, active: Arc<Segment>) {
-        self.active = active;
+    pub(super) fn go_on_in(&mut self, active: OpenSegment) {
+        self.active = active.segment;
+        self.file = Some(active.file);
     }
 
     /// Takes note that everything which is written lies in files that were synced.

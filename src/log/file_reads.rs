@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::offset_index::FrameStart;
-use super::segment::{Fetched, Segment};
+use super::segment::{Fetched, OpenFile, Segment};
 use crate::error::{Error, Result};
 use crate::sync::channel::{Receiver, Sender, unbounded};
 use crate::sync::signal::Signal;
@@ -38,15 +38,19 @@ enum ReadThread {
 /// A read that was asked for.
 #[derive(Debug)]
 pub(super) struct Reading {
-    outcome: Arc<Mutex<Option<Result<Fetched>>>>,
+    outcome: Arc<Mutex<Option<Outcome>>>,
 }
+
+/// What was read, and the file if it is open now.
+type Outcome = (Option<OpenFile>, Result<Fetched>);
 
 #[derive(Debug)]
 struct Request {
     segment: Arc<Segment>,
+    file: Option<OpenFile>,
     start: FrameStart,
     end: u64,
-    outcome: Arc<Mutex<Option<Result<Fetched>>>>,
+    outcome: Arc<Mutex<Option<Outcome>>>,
     signal: Arc<Signal>,
 }
 
@@ -62,20 +66,21 @@ impl FileReads {
     pub(super) fn begin(
         &self,
         segment: &Arc<Segment>,
+        file: Option<OpenFile>,
         start: FrameStart,
         end: u64,
         signal: &Arc<Signal>,
     ) -> Result<Reading> {
         let outcome = Arc::default();
         let reading = Reading { outcome: Arc::clone(&outcome) };
-        let request =
-            Request { segment: Arc::clone(segment), start, end, outcome, signal: Arc::clone(signal) };
+        let (segment, signal) = (Arc::clone(segment), Arc::clone(signal));
+        let request = Request { segment, file, start, end, outcome, signal };
         let mut thread = self.thread.lock();
         if matches!(*thread, ReadThread::NotStarted) {
             let (sender, requests) = unbounded::<Request>();
             let run = move || answer_all(&requests);
             let started = thread::Builder::new().name(Self::THREAD_NAME.to_owned()).spawn(run);
-            let handle = started.map_err(Error::io("start a thread to read", segment.path()))?;
+            let handle = started.map_err(Error::io("start a thread to read", &request.segment.path()))?;
             *thread = ReadThread::Runs(sender, handle);
         }
         match &*thread {
@@ -104,17 +109,18 @@ fn answer_all(requests: &Receiver<Request>) {
 
 impl Reading {
     /// What was read; `None` while it is under way.
-    pub(super) fn outcome(&self) -> Option<Result<Fetched>> {
+    pub(super) fn outcome(&self) -> Option<Outcome> {
         self.outcome.lock().take()
     }
 }
 
 impl Request {
     fn answer(self) {
-        let read = catch_unwind(AssertUnwindSafe(|| self.segment.read(self.start, self.end)));
-        let panicked = |_| Err(Error::io("read", self.segment.path())(std::io::Error::other("it panicked")));
-        *self.outcome.lock() = Some(read.unwrap_or_else(panicked));
+        let Self { segment, mut file, start, end, outcome, signal } = self;
+        let read = catch_unwind(AssertUnwindSafe(|| segment.read(&mut file, start, end)));
+        let panicked = |_| Err(Error::io("read", &segment.path())(std::io::Error::other("it panicked")));
+        *outcome.lock() = Some((file, read.unwrap_or_else(panicked)));
         // A waker is others' code. If it panics, the thread has said so, and goes on for other readers.
-        drop(catch_unwind(AssertUnwindSafe(|| self.signal.notify())));
+        drop(catch_unwind(AssertUnwindSafe(|| signal.notify())));
     }
 }

@@ -64,14 +64,14 @@ mod tests {
         let storage = Arc::new(MemoryStorage::default());
         let place = LogPlace {
             data_dir: Arc::new(DataDir::own(storage, Path::new("/data")).expect("free")),
-            dir: "/data".into(),
+            dir: Path::new("/data").into(),
             clock: Arc::new(SystemClock),
             flush,
             reads: Arc::default(),
         };
         let identity = LogIdentity { topic: "payments".into(), partition: 0, id: 7 };
         PartitionLog::create(&identity, &place).expect("in memory");
-        let request = Request { start_offset: 0, known: None, same_boot: false, everything: false };
+        let request = Request::of_new_log();
         let found = PartitionLog::examine(identity, place, &request).expect("readable");
         let settings = config.settings(&TopicDefaults::on_disk()).expect("in range");
         PartitionLog::open(found, &settings, RecoveryPolicy::Strict).expect("no damage").0

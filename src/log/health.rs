@@ -22,7 +22,7 @@ pub(super) enum Status {
 pub(super) struct Health {
     status: AtomicU8,
     /// Why the log is suspended or fenced.
-    reason: Mutex<Option<Error>>,
+    reason: Mutex<Option<Box<Error>>>,
 }
 
 impl Default for Health {
@@ -49,13 +49,13 @@ impl Health {
 
     /// From now on the log takes no records, for this reason.
     pub(super) fn suspend(&self, reason: Error) {
-        *self.reason.lock() = Some(reason);
+        *self.reason.lock() = Some(Box::new(reason));
         self.end(Status::Suspended);
     }
 
     /// For good.
     pub(super) fn fence(&self, reason: Error) {
-        *self.reason.lock() = Some(reason);
+        *self.reason.lock() = Some(Box::new(reason));
         self.end(Status::Fenced);
     }
 
@@ -95,6 +95,6 @@ impl Health {
 
     /// Why it takes no records, if there is a reason.
     pub(super) fn reason(&self) -> Option<Error> {
-        self.reason.lock().as_ref().map(Error::duplicate)
+        self.reason.lock().as_ref().map(|reason| reason.duplicate())
     }
 }

@@ -1,12 +1,13 @@
 //! Whose log it is, and where it lives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::file_reads::FileReads;
 use super::flush::FlushQueue;
+use super::segment_header::segment_file_name;
 use crate::clock::Clock;
 use crate::ids::TopicPartition;
-use crate::storage::DataDir;
+use crate::storage::{DataDir, Storage};
 use crate::sync::Arc;
 
 /// Whose log it is.
@@ -30,8 +31,29 @@ pub(crate) struct LogPlace {
     /// The broker's directory: whoever holds a log keeps it locked.
     pub(crate) data_dir: Arc<DataDir>,
     /// The partition's own directory in it.
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Arc<Path>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) flush: FlushQueue,
     pub(crate) reads: Arc<FileReads>,
+}
+
+impl LogPlace {
+    /// What its segments need to open their files.
+    pub(crate) fn files(&self) -> LogDir {
+        LogDir { storage: self.data_dir.shared_storage(), path: Arc::clone(&self.dir) }
+    }
+}
+
+/// The directory of a log, for those who open files in it. Does not keep the broker's directory locked.
+#[derive(Clone, Debug)]
+pub(crate) struct LogDir {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) path: Arc<Path>,
+}
+
+impl LogDir {
+    /// The file of a segment.
+    pub(crate) fn segment(&self, base_offset: u64) -> PathBuf {
+        self.path.join(segment_file_name(base_offset))
+    }
 }

@@ -6,7 +6,9 @@
 
 mod in_memory;
 mod on_disk;
+mod resting;
 mod waiting;
+mod watched;
 
 use std::time::Duration;
 

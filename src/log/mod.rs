@@ -23,6 +23,7 @@ mod partition_log;
 mod reader;
 mod recovery;
 mod rewrite;
+mod row;
 mod scan;
 mod segment;
 mod segment_header;

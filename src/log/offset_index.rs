@@ -66,6 +66,11 @@ impl OffsetIndex {
         }
     }
 
+    /// Gives up what it has put by for entries that may come.
+    pub(crate) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
     /// Where to begin walking to find `offset`: at or before it. `None`: at the beginning.
     pub(crate) fn before_offset(&self, offset: u64) -> Option<FrameStart> {
         let after = self.entries.partition_point(|entry| entry.start.offset <= offset);

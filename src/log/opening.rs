@@ -49,11 +49,10 @@ impl PartitionLog {
             created: place.clock.now().as_millis(),
             previous: None,
         };
-        let segment = Segment::create(place.data_dir.storage(), &place.dir, &header)?;
-        segment.sync(place.data_dir.storage())
+        Segment::create(&place.files(), &header)?.sync()
     }
 
-    /// Looks through a log on disk. Changes nothing.
+    /// Looks through a log on disk. Changes nothing, and leaves no file open.
     pub(crate) fn examine(identity: LogIdentity, place: LogPlace, request: &Request) -> Result<ExaminedLog> {
         let examined = recovery::examine(place.data_dir.storage(), &place.dir, &identity, request)?;
         Ok(ExaminedLog { identity, place, examined })
@@ -68,14 +67,14 @@ impl PartitionLog {
     ) -> Result<(Arc<Self>, Mending)> {
         let ExaminedLog { identity, place, examined } = log;
         let now = place.clock.now().as_millis();
-        let recovered = examined.mend(place.data_dir.storage(), &place.dir, &identity, policy, now)?;
+        let recovered = examined.mend(&place.files(), &identity, policy, now)?;
         if let Some(damage) = recovered.found.fence() {
             let fence = fenced(damage);
             return Ok(Self::assemble_closed(identity, place, settings, recovered, fence));
         }
         let Some(tail) = DiskTail::after(&recovered, identity.id) else {
             let detail = "its directory holds no segment".to_owned();
-            return Err(Error::Corrupt { path: place.dir, position: 0, detail });
+            return Err(Error::Corrupt { path: place.dir.to_path_buf(), position: 0, detail });
         };
         let end = FrameStart { offset: recovered.end_offset, position: tail.position() };
         let first_position = tail.active().first_frame().position;
@@ -88,7 +87,7 @@ impl PartitionLog {
     /// Opens a log that was examined for reading only.
     pub(crate) fn open_read_only(log: ExaminedLog, settings: &TopicSettings) -> (Arc<Self>, Mending) {
         let ExaminedLog { identity, place, examined } = log;
-        let recovered = examined.leave(&identity);
+        let recovered = examined.leave(&place.files(), &identity);
         let reason = Error::ReadOnly { operation: "send records" };
         Self::assemble_closed(identity, place, settings, recovered, reason)
     }

@@ -19,7 +19,7 @@ use super::recovery::SyncedTo;
 use super::segment::WriteError;
 use super::settings::LogSettings;
 use super::stage::{Piece, Stage, TakenBack};
-use super::syncer::Syncer;
+use super::syncer::{SyncSource, Syncer};
 use super::view::View;
 use super::wakeups::Wakeups;
 use crate::config::{Durability, TopicSettings};
@@ -46,7 +46,7 @@ pub(crate) struct PartitionLog {
     /// Whether readers pass over damaged records.
     pub(super) skips_damage: bool,
     /// `None` in memory.
-    place: Option<LogPlace>,
+    place: Option<Arc<LogPlace>>,
     /// `None` in memory, and for a log that takes no records: one that is fenced, or opened read-only.
     disk: Option<Home>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct PartitionLog {
 /// What a log on disk has beside its stage, to be written to.
 #[derive(Debug)]
 pub(super) struct Home {
-    pub(super) place: LogPlace,
+    pub(super) place: Arc<LogPlace>,
     pub(super) tail: Mutex<DiskTail>,
     pub(super) syncer: Arc<Syncer>,
     /// Notified when fewer bytes wait to be acknowledged.
@@ -93,10 +93,10 @@ impl PartitionLog {
         disk: Disk,
     ) -> Arc<Self> {
         let Disk { place, tail, skips_damage } = disk;
+        let place = place.map(Arc::new);
         Arc::new_cyclic(|this: &Weak<Self>| Self {
             disk: place.clone().zip(tail).map(|(place, tail)| {
-                let storage = place.data_dir.shared_storage();
-                let syncer = Arc::new(Syncer::new(this.clone(), identity.clone(), storage));
+                let syncer = Arc::new(Syncer::new(this.clone(), identity.clone()));
                 Home { place, tail: Mutex::new(tail), syncer, room: Arc::new(Event::new()) }
             }),
             place,
@@ -122,7 +122,7 @@ impl PartitionLog {
 
     /// Where the log is kept; `None` in memory.
     pub(crate) fn dir(&self) -> Option<PathBuf> {
-        self.place.as_ref().map(|place| place.dir.clone())
+        self.place.as_ref().map(|place| place.dir.to_path_buf())
     }
 
     pub(crate) fn waiters(&self) -> &Arc<Waiters> {
@@ -170,7 +170,7 @@ impl PartitionLog {
 
     /// Where it is on disk; `None` in memory.
     pub(super) fn place(&self) -> Option<&LogPlace> {
-        self.place.as_ref()
+        self.place.as_deref()
     }
 
     /// How far all of it is on stable storage, if it is.
@@ -373,7 +373,10 @@ impl PartitionLog {
             home.tail.lock().sync_marks_too();
         }
         // One that is fenced has nothing that could be lost by now.
-        self.flush()
+        let outcome = self.flush();
+        // Handles may keep it for long.
+        self.rest();
+        outcome
     }
 
     /// Ends appends and fetches: the topic is gone.

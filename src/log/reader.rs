@@ -9,7 +9,7 @@ use super::chunk::Chunk;
 use super::file_reads::{Files, Reading};
 use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
-use super::segment::{Fetched, Hole, OPEN_END, Segment};
+use super::segment::{Fetched, Hole, OPEN_END, OpenFile, Segment};
 use super::view::{Location, Pieces};
 use crate::error::{Error, Result};
 use crate::record::frame::{Frame, Frames};
@@ -37,6 +37,8 @@ enum Place {
     Segment {
         segment: Arc<Segment>,
         next: FrameStart,
+        /// Open from the first read on.
+        file: Option<OpenFile>,
         /// The read from `next` on, if it was left to another thread.
         reading: Option<Reading>,
     },
@@ -198,16 +200,23 @@ impl PartitionLog {
                     let bytes = std::mem::replace(position, visible.bytes)..visible.bytes;
                     Run { chunk: TrackedArc::clone(chunk), bytes, end_offset, records }
                 }
-                Place::Segment { segment, next, reading } => {
-                    match self.read(segment, *next, reading, files)? {
+                Place::Segment { segment, next, file, reading } => {
+                    let fetched = match self.read(segment, *next, file, reading, files) {
+                        Err(error) => {
+                            self.check_still_there(cursor, error)?;
+                            continue;
+                        }
+                        Ok(fetched) => fetched,
+                    };
+                    match fetched {
                         Some(Fetched::Block(block)) => {
                             *next = block.next;
                             run_from(block.chunk, cursor.offset)
                         }
                         None => return Ok(None),
                         Some(Fetched::Damaged(hole)) => {
-                            let segment = Arc::clone(segment);
-                            self.pass_over(cursor, &segment, &hole)?;
+                            let (segment, file) = (Arc::clone(segment), file.take());
+                            self.pass_over(cursor, &segment, file, &hole)?;
                             continue;
                         }
                         Some(Fetched::End) => {
@@ -242,43 +251,62 @@ impl PartitionLog {
         &self,
         segment: &Arc<Segment>,
         start: FrameStart,
+        file: &mut Option<OpenFile>,
         reading: &mut Option<Reading>,
         files: &Files,
     ) -> Result<Option<Fetched>> {
         let end = segment.readable();
         match (reading.as_ref().and_then(Reading::outcome), files, self.place()) {
-            (Some(outcome), ..) => {
-                *reading = None;
+            (Some((opened, outcome)), ..) => {
+                (*file, *reading) = (opened, None);
                 outcome.map(Some)
             }
             (None, Files::Elsewhere(signal), Some(place)) if start.position < end => {
                 if reading.is_none() {
-                    *reading = Some(place.reads.begin(segment, start, end, signal)?);
+                    *reading = Some(place.reads.begin(segment, file.clone(), start, end, signal)?);
                 }
                 Ok(None)
             }
             _ => {
                 *reading = None;
-                segment.read(start, end).map(Some)
+                segment.read(file, start, end).map(Some)
             }
         }
+    }
+
+    /// A segment cannot be read. If that is because it was deleted meanwhile, the cursor looks again, or is
+    /// told; otherwise the error is what it is.
+    #[cold]
+    fn check_still_there(&self, cursor: &mut Cursor, error: Error) -> Result<()> {
+        self.check_readable()?;
+        if cursor.offset >= self.trimmed() {
+            return Err(error);
+        }
+        cursor.place = Place::Unknown;
+        Ok(())
     }
 
     /// Leads the cursor over damaged bytes, if no record is lost with them or the log is to pass over damage;
     /// otherwise an error says what is lost.
     #[cold]
-    fn pass_over(&self, cursor: &mut Cursor, segment: &Arc<Segment>, hole: &Hole) -> Result<()> {
+    fn pass_over(
+        &self,
+        cursor: &mut Cursor,
+        segment: &Arc<Segment>,
+        file: Option<OpenFile>,
+        hole: &Hole,
+    ) -> Result<()> {
         let next_offset = hole.next.map(|next| next.offset).or_else(|| self.behind(segment, cursor.offset));
         match next_offset {
             Some(next) if self.skips_damage || next <= cursor.offset => {
                 cursor.offset = cursor.offset.max(next);
                 cursor.place = match hole.next {
-                    Some(next) => Place::Segment { segment: Arc::clone(segment), next, reading: None },
+                    Some(next) => Place::Segment { segment: Arc::clone(segment), next, file, reading: None },
                     None => Place::Unknown,
                 };
                 Ok(())
             }
-            _ => Err(self.damaged(segment.path(), hole.start, next_offset, &hole.detail)),
+            _ => Err(self.damaged(&segment.path(), hole.start, next_offset, &hole.detail)),
         }
     }
 
@@ -318,7 +346,7 @@ impl PartitionLog {
             return Ok(());
         };
         let start = FrameStart { offset: cursor.offset, position: before.readable() };
-        Err(self.damaged(before.path(), start, Some(base_offset), "the records behind it are missing"))
+        Err(self.damaged(&before.path(), start, Some(base_offset), "the records behind it are missing"))
     }
 
     /// Puts the cursor where its offset is; whether there is such a place yet.
@@ -334,7 +362,7 @@ impl PartitionLog {
             Location::Segment(segment) => {
                 let known = segment.index().read().before_offset(cursor.offset);
                 let next = known.unwrap_or_else(|| segment.first_frame());
-                Place::Segment { segment, next, reading: None }
+                Place::Segment { segment, next, file: None, reading: None }
             }
             Location::End => {
                 cursor.place = Place::Unknown;
@@ -360,7 +388,7 @@ impl PartitionLog {
         match self.view().read().last_segment() {
             Some(last) => {
                 let start = FrameStart { offset, position: last.readable() };
-                self.damaged(last.path(), start, None, "the records behind it are missing")
+                self.damaged(&last.path(), start, None, "the records behind it are missing")
             }
             None => {
                 let start = FrameStart { offset, position: 0 };
@@ -384,10 +412,17 @@ impl PartitionLog {
         let Pieces { start_offset, segments, chunks } = self.view().read().pieces();
         for (segment, end) in segments {
             let start = segment.index().read().before_timestamp(timestamp, end);
-            if let Some(start) = start
-                && let Some(found) = find_in_segment(&segment, start, end, timestamp, start_offset)?
-            {
-                return Ok(Some(found));
+            let Some(start) = start else { continue };
+            match find_in_segment(&segment, start, end, timestamp, start_offset) {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    self.check_readable()?;
+                    // What was deleted meanwhile is not looked for.
+                    if segment.end_offset() > self.trimmed() {
+                        return Err(error);
+                    }
+                }
             }
         }
         let late_enough = chunks.iter().filter(|chunk| chunk.max_timestamp() >= timestamp);
@@ -403,8 +438,9 @@ fn find_in_segment(
     timestamp: i64,
     start_offset: u64,
 ) -> Result<Option<(u64, i64)>> {
+    let mut file = None;
     loop {
-        match segment.read(start, end)? {
+        match segment.read(&mut file, start, end)? {
             Fetched::Block(block) => {
                 if let Some(found) = first_since(&block.chunk, timestamp, start_offset) {
                     return Ok(Some(found));

@@ -14,7 +14,7 @@ use super::disk_tail::DiskTail;
 use super::identity::LogPlace;
 use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
-use super::segment::{Segment, create_file};
+use super::segment::{OpenSegment, Segment, create_file};
 use super::segment_header::{SegmentHeader, UNFINISHED, segment_file_name};
 use crate::error::{Error, Result};
 use crate::record::frame::Frames;
@@ -55,14 +55,15 @@ impl PartitionLog {
             }
         }
         let storage = place.data_dir.storage();
-        let mut active = Arc::clone(tail.active());
+        let mut active = None;
         for file in written {
             storage.rename(&file.temporary, &file.path).map_err(Error::io("rename", &file.temporary))?;
-            active = Arc::new(file.into_segment());
-            self.view().write().put_segment(Arc::clone(&active));
+            let renamed = file.into_segment(place);
+            self.view().write().put_segment(Arc::clone(&renamed.segment));
+            active = Some(renamed);
         }
         // Before what may fail: whoever tries again goes on from the files that have the names by then.
-        tail.go_on_in(active);
+        active.into_iter().for_each(|active| tail.go_on_in(active));
         storage.sync_dir(&place.dir).map_err(Error::io("sync directory", &place.dir))?;
         self.stage().lock().moved(tail.active().first_frame().position);
         tail.rewritten();
@@ -165,8 +166,9 @@ fn remove(place: &LogPlace, temporary: &std::path::Path) {
 }
 
 impl Written {
-    fn into_segment(self) -> Segment {
-        let segment = Segment::empty(&self.header, self.path, self.file);
+    fn into_segment(self, place: &LogPlace) -> OpenSegment {
+        let open = Segment::empty(&self.header, place.files(), self.file);
+        let segment = &open.segment;
         let mut start = segment.first_frame();
         for piece in &self.pieces {
             for frame in Frames::new(piece.bytes()) {
@@ -178,6 +180,6 @@ impl Written {
             }
         }
         segment.note_name_synced();
-        segment
+        open
     }
 }

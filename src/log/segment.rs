@@ -1,11 +1,15 @@
 //! A segment: one file with consecutive frames of one partition, behind a header that says whose it is. It is
 //! written to at its end, by the holder of the partition's lock, until the next segment begins; and read by
 //! anybody, who verifies what is read.
+//!
+//! The file is open while somebody uses it, and no longer. Whoever has written to it holds it until it is
+//! synced: one that is closed and opened again before may not tell that the system could not write it back.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::chunk::{Chunk, Memory};
+use super::identity::LogDir;
 use super::offset_index::{FrameStart, OffsetIndex};
 use super::scan::{Source, salvage};
 use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_file_name};
@@ -13,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::record::frame::{BadFrame, CrcSeed, Frame};
 use crate::seeded_bugs::{Bug, is_planted};
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
-use crate::sync::{AtomicBool, AtomicU64, Ordering, RwLock, TrackedArc};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock, TrackedArc, Weak};
 
 /// How much one read from a file brings in, unless a frame is larger.
 const READ_BYTES: u64 = 256 * 1024;
@@ -26,8 +30,9 @@ pub(super) const OPEN_END: u64 = u64::MAX;
 pub(crate) struct Segment {
     first: FrameStart,
     previous: Option<u64>,
-    path: PathBuf,
-    file: Box<dyn StorageFile>,
+    dir: LogDir,
+    /// Shared by all who have it open. A lock of its own, held while it is opened.
+    file: Mutex<Option<Weak<dyn StorageFile>>>,
     crc_seed: CrcSeed,
     /// Where the bytes end that may be read from the file. What follows, if anything, is in chunks; the
     /// mark moves when such a chunk leaves the view.
@@ -42,6 +47,16 @@ pub(crate) struct Segment {
     name_synced: AtomicBool,
 }
 
+/// A file that is open as long as one of these is there.
+pub(crate) type OpenFile = Arc<dyn StorageFile>;
+
+/// A segment and its file, for one who writes and syncs.
+#[derive(Clone, Debug)]
+pub(super) struct OpenSegment {
+    pub(super) segment: Arc<Segment>,
+    pub(super) file: OpenFile,
+}
+
 /// Bytes of a segment that are not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hole {
@@ -54,8 +69,7 @@ pub(crate) struct Hole {
 /// What a segment consists of when it is opened.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) file: Box<dyn StorageFile>,
-    pub(super) path: PathBuf,
+    pub(super) dir: LogDir,
     pub(super) partition_id: u64,
     pub(super) first: FrameStart,
     pub(super) previous: Option<u64>,
@@ -69,10 +83,9 @@ pub(super) struct Opened {
 impl Segment {
     /// Makes the file with its header. A file of that name that is there already is left from an attempt
     /// that failed, and is emptied.
-    pub(crate) fn create(storage: &dyn Storage, dir: &Path, header: &SegmentHeader) -> Result<Self> {
-        let path = dir.join(segment_file_name(header.base_offset));
-        let file = create_file(storage, &path, header)?;
-        Ok(Self::empty(header, path, file))
+    pub(super) fn create(dir: &LogDir, header: &SegmentHeader) -> Result<OpenSegment> {
+        let file = create_file(dir.storage.as_ref(), &dir.segment(header.base_offset), header)?;
+        Ok(Self::empty(header, dir.clone(), file))
     }
 
     /// Removes the file of a segment, if it is there.
@@ -85,11 +98,10 @@ impl Segment {
     }
 
     /// A segment whose frames are still to come.
-    pub(super) fn empty(header: &SegmentHeader, path: PathBuf, file: Box<dyn StorageFile>) -> Self {
+    pub(super) fn empty(header: &SegmentHeader, dir: LogDir, file: Box<dyn StorageFile>) -> OpenSegment {
         let first = FrameStart { offset: header.base_offset, position: header.first_position };
-        Self::new(Opened {
-            file,
-            path,
+        let segment = Self::new(Opened {
+            dir,
             partition_id: header.partition_id,
             first,
             previous: header.previous,
@@ -97,16 +109,19 @@ impl Segment {
             end_offset: OPEN_END,
             index: OffsetIndex::new(first),
             holes: Vec::new(),
-        })
+        });
+        let file = OpenFile::from(file);
+        *segment.file.lock() = Some(Arc::downgrade(&file));
+        OpenSegment { segment: Arc::new(segment), file }
     }
 
-    /// A segment that was found.
+    /// A segment that was found. Its file is not open.
     pub(super) fn new(opened: Opened) -> Self {
         Self {
             first: opened.first,
             previous: opened.previous,
-            path: opened.path,
-            file: opened.file,
+            dir: opened.dir,
+            file: Mutex::new(None),
             crc_seed: CrcSeed::new(opened.partition_id),
             readable: AtomicU64::new(opened.end),
             end_offset: AtomicU64::new(opened.end_offset),
@@ -125,8 +140,27 @@ impl Segment {
         self.previous
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.segment(self.first.offset)
+    }
+
+    /// The file: the one that somebody else has open, or opened now.
+    pub(super) fn open(&self) -> Result<OpenFile> {
+        let mut known = self.file.lock();
+        if let Some(file) = known.as_ref().and_then(Weak::upgrade) {
+            return Ok(file);
+        }
+        let path = self.path();
+        // For writing too: one who is to write may come to use what a reader has open.
+        let opened = loop {
+            match self.dir.storage.open(&path, OpenMode::Existing) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => break outcome.map_err(Error::io("open", &path))?,
+            }
+        };
+        let file = OpenFile::from(opened);
+        *known = Some(Arc::downgrade(&file));
+        Ok(file)
     }
 
     /// Where its first frame begins, or will.
@@ -169,58 +203,47 @@ impl Segment {
 
     /// Writes frames at `position`, the end of the file. After an error the file is cut back to `position`;
     /// failing that, the error says so, and the segment must not be written to again.
-    pub(crate) fn append(&self, frames: &[u8], position: u64) -> Result<(), WriteError> {
-        let Err(error) = write_all_at(self.file.as_ref(), frames, position) else { return Ok(()) };
-        let error = Error::io("write", &self.path)(error);
-        match self.file.set_len(position) {
+    pub(super) fn append(&self, file: &OpenFile, frames: &[u8], position: u64) -> Result<(), WriteError> {
+        let Err(error) = write_all_at(file.as_ref(), frames, position) else { return Ok(()) };
+        let error = Error::io("write", &self.path())(error);
+        match file.set_len(position) {
             Ok(()) => Err(WriteError::Undone(error)),
             Err(cut) => Err(WriteError::NotUndone(format!("{error}; and it cannot be cut back: {cut}"))),
         }
     }
 
-    /// Makes the file's content and its name survive a power loss.
-    pub(crate) fn sync(&self, storage: &dyn Storage) -> Result<()> {
-        let synced = self.file.sync_data();
-        let synced = if is_planted(Bug::FailedSyncRetried) {
-            synced.or_else(|_| self.file.sync_data())
-        } else {
-            synced
-        };
-        synced.map_err(Error::io("sync", &self.path))?;
-        if !self.name_synced.load(Ordering::Acquire) {
-            let dir = self.path.parent().unwrap_or(Path::new("."));
-            if !is_planted(Bug::NoDirSyncAfterCreate) {
-                storage.sync_dir(dir).map_err(Error::io("sync directory", dir))?;
-            }
-            self.name_synced.store(true, Ordering::Release);
-        }
-        Ok(())
-    }
-
     /// Reads whole frames from `start` on, as many as one read brings in, and verifies each: its bytes, and
-    /// that it is the record that belongs there. The bytes up to `end` must be readable.
-    pub(crate) fn read(&self, start: FrameStart, end: u64) -> Result<Fetched> {
+    /// that it is the record that belongs there. The bytes up to `end` must be readable. Opens the file, if
+    /// that was not done yet.
+    pub(crate) fn read(&self, file: &mut Option<OpenFile>, start: FrameStart, end: u64) -> Result<Fetched> {
         let position = start.position;
         let mut available = end.saturating_sub(position);
         if start.offset >= self.end_offset() {
             return Ok(Fetched::End);
         }
         let mut wanted = available.min(READ_BYTES);
+        if wanted == 0 {
+            return Ok(Fetched::End);
+        }
+        let file = match file {
+            Some(file) => file,
+            closed => closed.insert(self.open()?),
+        };
         while wanted > 0 {
             let mut memory = Memory::zeroed(wanted as usize);
             let bytes = memory.bytes_mut(wanted as usize);
-            match read_exact_at(self.file.as_ref(), bytes, position) {
+            match read_exact_at(file.as_ref(), bytes, position) {
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    let len = self.file.len().map_err(Error::io("measure", &self.path))?;
+                    let len = file.len().map_err(|error| Error::io("measure", &self.path())(error))?;
                     let left = len.saturating_sub(position);
                     if left == 0 || left >= wanted {
-                        return self.damaged(start, end, "the file is shorter than it was".to_owned());
+                        return self.damaged(file, start, end, "the file is shorter than it was".to_owned());
                     }
                     // What is left of it may begin with good frames.
                     (available, wanted) = (left, left);
                     continue;
                 }
-                outcome => outcome.map_err(Error::io("read", &self.path))?,
+                outcome => outcome.map_err(|error| Error::io("read", &self.path())(error))?,
             }
             match self.verify(bytes, start) {
                 Verified::Frames(found) if found.bytes == 0 => return Ok(Fetched::End),
@@ -228,9 +251,9 @@ impl Segment {
                 Verified::NeedsMore(needed) if needed <= available => wanted = needed,
                 Verified::NeedsMore(needed) => {
                     let detail = format!("a record of {needed} bytes goes beyond the end of the log");
-                    return self.damaged(start, end, detail);
+                    return self.damaged(file, start, end, detail);
                 }
-                Verified::Bad(detail) => return self.damaged(start, end, detail),
+                Verified::Bad(detail) => return self.damaged(file, start, end, detail),
             }
         }
         Ok(Fetched::End)
@@ -265,16 +288,17 @@ impl Segment {
 
     /// There is no good frame at `start`: looks for the next one.
     #[cold]
-    fn damaged(&self, start: FrameStart, end: u64, detail: String) -> Result<Fetched> {
+    fn damaged(&self, file: &OpenFile, start: FrameStart, end: u64, detail: String) -> Result<Fetched> {
         let known = self.holes.read().iter().find(|hole| hole.start == start).cloned();
         if let Some(hole) = known {
             return Ok(Fetched::Damaged(hole));
         }
         // The file may be shorter than what was written to it.
-        let len = self.file.len().map_err(Error::io("measure", &self.path))?.min(end);
+        let path = self.path();
+        let len = file.len().map_err(Error::io("measure", &path))?.min(end);
         let source = Source {
-            file: self.file.as_ref(),
-            path: &self.path,
+            file: file.as_ref(),
+            path: &path,
             seed: self.crc_seed,
             len,
             end_offset: self.end_offset(),
@@ -289,6 +313,27 @@ impl Segment {
             self.index.write().note(next, next, i64::MIN);
         }
         Ok(Fetched::Damaged(hole))
+    }
+}
+
+impl OpenSegment {
+    /// Makes the file's content and its name survive a power loss.
+    pub(super) fn sync(&self) -> Result<()> {
+        let synced = self.file.sync_data();
+        let synced = if is_planted(Bug::FailedSyncRetried) {
+            synced.or_else(|_| self.file.sync_data())
+        } else {
+            synced
+        };
+        let Segment { dir, name_synced, .. } = &*self.segment;
+        synced.map_err(|error| Error::io("sync", &self.segment.path())(error))?;
+        if !name_synced.load(Ordering::Acquire) {
+            if !is_planted(Bug::NoDirSyncAfterCreate) {
+                dir.storage.sync_dir(&dir.path).map_err(Error::io("sync directory", &dir.path))?;
+            }
+            name_synced.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use super::chunk::{Chunk, ChunkWriter, Mark, StagedBytes};
 use super::chunk_supply::ChunkSupply;
 use super::completion::{Completion, Promise};
 use super::offset_index::FrameStart;
+use super::row::Row;
 use super::segment_header::SEGMENT_HEADER_BYTES;
 use super::settings::LogSettings;
 use super::view::View;
@@ -31,7 +32,7 @@ pub(super) struct Stage {
     next_offset: u64,
     /// Oldest first; the last one is being filled. The first one is in the view; each of the others gets
     /// there when everything before it has been published.
-    chunks: Vec<StagedChunk>,
+    chunks: Row<StagedChunk>,
     supply: ChunkSupply,
     /// `None` in memory.
     plan: Option<Plan>,
@@ -94,7 +95,7 @@ impl Stage {
     pub(super) fn in_memory(next_offset: u64, limit: u64) -> Self {
         Self {
             next_offset,
-            chunks: Vec::new(),
+            chunks: Row::EMPTY,
             supply: ChunkSupply::new(limit),
             plan: None,
             unpublished_bytes: 0,
@@ -207,6 +208,25 @@ impl Stage {
         true
     }
 
+    /// Whether nothing is staged behind `end_offset` that is not published, and nobody waits.
+    pub(super) fn is_at_rest(&self, end_offset: u64) -> bool {
+        let is_finished = |StagedChunk { writer, written, open, writing, .. }: &StagedChunk| {
+            let is_published = writer.staged() == writer.published() && writer.staged() == *written;
+            is_published && open.is_none() && writing.is_empty()
+        };
+        self.next_offset == end_offset && self.chunks.len() <= 1 && self.chunks.iter().all(is_finished)
+    }
+
+    /// Gives up all chunks of a log on disk that is at rest; the next batch begins a small one. Their records
+    /// are read from the file, but by those who hold a chunk. Returns what may be large, to be freed without
+    /// a lock.
+    pub(super) fn rest(&mut self, view: &RwLock<View>) -> impl Sized + use<> {
+        let shown = view.write().take_chunks();
+        // They are not in the view any more: whoever reads one to its end finds what follows there.
+        let closed: Vec<_> = self.chunks.take().into_iter().map(|chunk| chunk.writer.close()).collect();
+        (shown, closed, self.supply.take())
+    }
+
     /// Takes note that all records below `synced` are on stable storage. Their memory is kept for readers
     /// only from now on.
     pub(super) fn note_synced(&mut self, synced: u64, view: &RwLock<View>) {
@@ -276,12 +296,13 @@ impl Stage {
 
     /// Closes the chunks that are published whole; what follows them is in the view first.
     fn finish_published(&mut self, view: &RwLock<View>) {
-        while let [first, next, ..] = self.chunks.as_slice()
+        while let mut chunks = self.chunks.iter()
+            && let (Some(first), Some(next)) = (chunks.next(), chunks.next())
             && first.writer.published() == first.writer.staged()
         {
             let next = TrackedArc::clone(next.writer.chunk());
             self.install(next, view);
-            drop(self.chunks.remove(0).writer.close());
+            drop(self.chunks.pop_first().map(|first| first.writer.close()));
         }
     }
 
@@ -329,10 +350,10 @@ impl Stage {
 
     /// Takes note that everything up to the end of `written` is in the file. Returns who waits for that.
     pub(super) fn wrote(&mut self, written: &StagedBytes) -> Vec<Promise> {
-        match self.chunk_of(written) {
-            Some(number) => {
-                self.chunks[number].written = written.end();
-                std::mem::take(&mut self.chunks[number].writing)
+        match self.chunk_of(written).and_then(|number| self.chunks.get_mut(number)) {
+            Some(chunk) => {
+                chunk.written = written.end();
+                std::mem::take(&mut chunk.writing)
             }
             None => Vec::new(),
         }
@@ -342,7 +363,7 @@ impl Stage {
     pub(super) fn publish(&mut self, written: &StagedBytes, view: &RwLock<View>) {
         // A chunk that is not here any more is published whole.
         let Some(number) = self.chunk_of(written) else { return };
-        for (other, chunk) in self.chunks[..=number].iter_mut().enumerate() {
+        for (other, chunk) in self.chunks.iter_mut().enumerate().take(number + 1) {
             let before = chunk.writer.published().bytes;
             let mark = if other == number { written.end() } else { chunk.writer.staged() };
             chunk.writer.publish(mark);
@@ -361,13 +382,14 @@ impl Stage {
         let is_behind = |chunk: &StagedChunk| chunk.written != chunk.writer.staged();
         let Some(first) = self.chunks.iter().position(is_behind) else { return TakenBack::default() };
         let mut taken_back = TakenBack::default();
-        for chunk in &mut self.chunks[first..] {
+        for chunk in self.chunks.iter_mut().skip(first) {
             taken_back.attempted.append(&mut chunk.writing);
             taken_back.untouched.extend(chunk.open.take());
         }
         // The first chunk of all is in the view and stays, even if it is empty.
-        let keep = if self.chunks[first].written == Mark::START { first.max(1) } else { first + 1 };
-        for chunk in self.chunks.drain(keep..) {
+        let is_untouched = self.chunks.get_mut(first).is_some_and(|chunk| chunk.written == Mark::START);
+        let keep = if is_untouched { first.max(1) } else { first + 1 };
+        for chunk in self.chunks.split_off(keep) {
             self.supply.retire(chunk.writer.close());
         }
         if let Some(last) = self.chunks.last_mut() {

@@ -6,17 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::chunk::StagedBytes;
 use super::completion::{AppendFault, Completion, Promise};
 use super::identity::LogIdentity;
-use super::segment::Segment;
+use super::segment::OpenSegment;
 use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
-use crate::storage::Storage;
-use crate::sync::{Arc, Listener, Mutex, MutexGuard, Weak};
+use crate::sync::{Listener, Mutex, MutexGuard, Weak};
 
 /// What a sync has to do.
 #[derive(Debug)]
 pub(super) struct Unsynced {
     /// Oldest first; the last one is the active one.
-    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) segments: Vec<OpenSegment>,
     /// The end of the log: what is safe when all of them are synced.
     pub(super) end_offset: u64,
     /// Up to where readers may see the log then, if they do not yet.
@@ -27,8 +26,8 @@ pub(super) struct Unsynced {
 
 impl Unsynced {
     /// Syncs it. A storage that panics has failed: it is not known what it did.
-    fn sync(&self, storage: &dyn Storage) -> Result<(), String> {
-        let sync = || self.segments.iter().try_for_each(|segment| segment.sync(storage));
+    fn sync(&self) -> Result<(), String> {
+        let sync = || self.segments.iter().try_for_each(OpenSegment::sync);
         match catch_unwind(AssertUnwindSafe(sync)) {
             Ok(outcome) => outcome.map_err(|error| error.to_string()),
             Err(_) => Err("the storage panicked".to_owned()),
@@ -61,6 +60,15 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
     /// Takes note of a sync that succeeded.
     fn synced(&self, done: &Unsynced, wakeups: &mut Wakeups);
 
+    /// The log was synced: whether to look later if it is still in use. Not if somebody is going to anyway.
+    fn is_to_be_looked_at(&self) -> bool;
+
+    /// Whether the log was used since it was said that somebody would look.
+    fn usage(&self) -> Usage;
+
+    /// Gives up what the log needs only while it is in use, unless something of it is not synced.
+    fn rest(&self);
+
     /// Writes a sync mark, if the log does not say yet how far it is synced.
     fn write_mark(&self);
 
@@ -76,12 +84,22 @@ pub(super) trait SyncSource: Send + Sync + std::fmt::Debug {
     fn rouse(&self);
 }
 
+/// What a look at a log finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Usage {
+    /// It was used, and synced since: to be looked at again.
+    Used,
+    /// A sync is to come. After it, it is looked at again.
+    Unsynced,
+    /// The next sync covers all that is in its files.
+    Unused,
+}
+
 /// Syncs one log.
 #[derive(Debug)]
 pub(crate) struct Syncer {
     log: Weak<dyn SyncSource>,
     identity: LogIdentity,
-    storage: Arc<dyn Storage>,
     /// What a dropped log left. A lock of its own: leaving something does not wait for a sync.
     left: Mutex<Option<Unsynced>>,
     /// Held during a sync: that it failed is known before the next one begins. A failed sync is final for its
@@ -110,9 +128,9 @@ impl Drop for Turn<'_> {
 }
 
 impl Syncer {
-    pub(super) fn new(log: Weak<dyn SyncSource>, identity: LogIdentity, storage: Arc<dyn Storage>) -> Self {
+    pub(super) fn new(log: Weak<dyn SyncSource>, identity: LogIdentity) -> Self {
         let (left, fault, unheard) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { log, identity, storage, left, fault, unheard }
+        Self { log, identity, left, fault, unheard }
     }
 
     pub(super) fn identity(&self) -> &LogIdentity {
@@ -134,6 +152,24 @@ impl Syncer {
             log.write_mark();
         }
         Ok(())
+    }
+
+    /// Whether the flusher, which has just synced the log, is to look later if it is still in use.
+    pub(crate) fn is_to_be_looked_at(&self) -> bool {
+        self.log.upgrade().is_some_and(|log| log.is_to_be_looked_at())
+    }
+
+    /// The flusher looks: a log that was not used for a while goes to rest. Whether it is to look again.
+    pub(crate) fn look_as_asked(&self) -> Result<bool> {
+        match self.log.upgrade().map(|log| log.usage()) {
+            Some(Usage::Unused) => {}
+            usage => return Ok(usage == Some(Usage::Used)),
+        }
+        self.sync()?;
+        if let Some(log) = self.log.upgrade() {
+            log.rest();
+        }
+        Ok(false)
     }
 
     /// Writes what is staged, and syncs it if somebody waits for that; for the flusher.
@@ -209,7 +245,7 @@ impl Syncer {
         let outcome = match known_fault {
             // The log was dropped before it could write it again.
             Some(fault) => Err(fault.clone()),
-            None => unsynced.sync(self.storage.as_ref()),
+            None => unsynced.sync(),
         };
         // Not held during the sync: it does not keep the log, and with it the directory, in use.
         match (outcome, self.log.upgrade()) {

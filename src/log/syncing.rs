@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::completion::{AppendFault, Completion};
 use super::health::Status;
 use super::partition_log::PartitionLog;
-use super::syncer::{SyncSource, Unsynced};
+use super::syncer::{SyncSource, Unsynced, Usage};
 use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
 use crate::seeded_bugs::{Bug, is_planted};
@@ -48,6 +48,39 @@ impl SyncSource for PartitionLog {
             self.publish(home, stage, end, wakeups);
             wakeups.note_records(self.waiters());
         }
+    }
+
+    fn is_to_be_looked_at(&self) -> bool {
+        self.home().is_some_and(|home| home.tail.lock().is_to_be_looked_at())
+    }
+
+    fn usage(&self) -> Usage {
+        let Some(home) = self.home() else { return Usage::Unused };
+        let mut tail = home.tail.lock();
+        let is_unused = tail.is_unused();
+        if self.stage().lock().sync_requested.is_some() {
+            Usage::Unsynced
+        } else if is_unused {
+            // A mark is synced too before its file is closed.
+            tail.sync_marks_too();
+            Usage::Unused
+        } else {
+            tail.is_to_be_looked_at();
+            Usage::Used
+        }
+    }
+
+    fn rest(&self) {
+        let Some(home) = self.home() else { return };
+        let mut tail = home.tail.lock();
+        let mut stage = self.stage().lock();
+        if !tail.is_at_rest() || !stage.is_at_rest(tail.end_offset()) {
+            return;
+        }
+        let given_up = (stage.rest(self.view()), tail.rest());
+        // Closing and freeing need no lock.
+        drop((stage, tail));
+        drop(given_up);
     }
 
     fn write_mark(&self) {

@@ -101,6 +101,9 @@ impl View {
         if offset < self.start_offset {
             return Location::OutOfRange { earliest: self.start_offset, latest: self.end_offset() };
         }
+        // Meanwhile it may have been written again, and another one have its place.
+        let same = self.segment_of(segment.base_offset());
+        let segment = same.filter(|same| same.base_offset() == segment.base_offset()).unwrap_or(segment);
         // Meanwhile a chunk may have left the view, and its bytes are to be read from the file.
         if segment.readable() > position && segment.end_offset() > offset {
             return Location::Segment(Arc::clone(segment));
@@ -194,14 +197,31 @@ impl View {
     pub(crate) fn pop_chunk(&mut self) -> Option<TrackedArc<Chunk>> {
         let next_base_offset = self.chunks.get(1)?.base_offset();
         let chunk = self.chunks.pop_front()?;
-        let after = self.segments.partition_point(|segment| segment.base_offset() <= chunk.base_offset());
-        match after.checked_sub(1).and_then(|last| self.segments.get(last)) {
-            // One that stayed empty may have been made before a roll, for a position in another segment.
-            Some(_) if chunk.visible().bytes == 0 => {}
-            Some(segment) => segment.set_readable(chunk.base_position() + chunk.visible().bytes as u64),
-            None => self.start_offset = self.start_offset.max(next_base_offset),
+        self.read_from_file(&chunk);
+        if self.segment_of(chunk.base_offset()).is_none() {
+            self.start_offset = self.start_offset.max(next_base_offset);
         }
         Some(chunk)
+    }
+
+    /// Takes out all chunks, of which readers see everything there is. It is read from the segments from now
+    /// on.
+    pub(super) fn take_chunks(&mut self) -> VecDeque<TrackedArc<Chunk>> {
+        self.idle_end_offset = self.end_offset();
+        for chunk in &self.chunks {
+            self.read_from_file(chunk);
+        }
+        self.segments.shrink_to_fit();
+        std::mem::take(&mut self.chunks)
+    }
+
+    /// What a chunk holds is read from its segment from now on, if there is one.
+    fn read_from_file(&self, chunk: &Chunk) {
+        let visible = chunk.visible().bytes;
+        // One that stayed empty may have been made before a roll, for a position in another segment.
+        if let Some(segment) = self.segment_of(chunk.base_offset()).filter(|_| visible > 0) {
+            segment.set_readable(chunk.base_position() + visible as u64);
+        }
     }
 
     /// Begins the log with `offset`, which is not beyond its end. Takes out the chunks and the segments that
@@ -224,6 +244,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::log::identity::LogDir;
     use crate::log::segment_header::SegmentHeader;
     use crate::storage::{MemoryStorage, Storage};
 
@@ -239,7 +260,8 @@ mod tests {
             created: 0,
             previous: None,
         };
-        Arc::new(Segment::create(&storage, dir, &header).expect("in memory"))
+        let dir = LogDir { storage: Arc::new(storage), path: dir.into() };
+        Segment::create(&dir, &header).expect("in memory").segment
     }
 
     #[test]

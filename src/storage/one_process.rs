@@ -63,7 +63,12 @@ impl Storage for OneProcess {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
-        self.owner.check()?;
+        let mode = match (mode, self.owner.check()) {
+            // Another process reads what is there.
+            (OpenMode::Existing, Err(_)) => OpenMode::ReadOnly,
+            (OpenMode::CreateOrEmpty, checked) => checked.map(|()| mode)?,
+            _ => mode,
+        };
         Ok(Box::new(OneProcessFile { inner: self.inner.open(path, mode)?, owner: Arc::clone(&self.owner) }))
     }
 
@@ -163,9 +168,13 @@ mod tests {
         for refusal in refused {
             assert!(refusal.expect_err("it is another process").to_string().contains("forked child"));
         }
-        let mut bytes = [0; 6];
-        assert_eq!(file.read_at(&mut bytes, 0).expect("anybody may"), 6);
-        assert_eq!(&bytes, b"parent");
+        let opened = storage.open(path, OpenMode::Existing).expect("anybody may, to read");
+        opened.write_at(b"child", 0).expect_err("it is another process");
+        for file in [&file as &dyn StorageFile, opened.as_ref()] {
+            let mut bytes = [0; 6];
+            assert_eq!(file.read_at(&mut bytes, 0).expect("anybody may"), 6);
+            assert_eq!(&bytes, b"parent");
+        }
         assert_eq!(storage.list(dir).expect("anybody may"), ["log"]);
     }
 }

@@ -312,7 +312,7 @@ impl Catalog {
     /// Looks through the logs that a topic has on disk from partition `first` on, all of them new.
     fn examine_logs(&self, entry: &TopicEntry, first: usize) -> Result<Examined> {
         let Some(home) = self.home_of(entry) else { return Ok(None) };
-        let request = Request { start_offset: 0, known: None, same_boot: false, everything: false };
+        let request = Request::of_new_log();
         let logs = home.places(identities(entry)).skip(first);
         let examined = logs.map(|(identity, place)| PartitionLog::examine(identity, place, &request));
         examined.collect::<Result<_>>().map(Some)

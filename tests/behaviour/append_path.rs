@@ -46,7 +46,7 @@ fn what_was_written_before_a_write_that_failed_is_synced_at_once() {
     let large = "x".repeat(3_000);
     let kept = producer.enqueue((), &large).expect("room");
     let refused = producer.enqueue((), &large).expect("room, in a segment of its own");
-    storage.refuse(Operation::Open, "t-0", StorageFull);
+    storage.refuse(Operation::Open, "t-0/00000000000000000001.log", StorageFull);
     storage.release_syncs();
     assert_fails!(await_it(refused), Error::StorageFull { .. });
     assert_eq!(await_it(kept).expect("it was written before").offset, 0);

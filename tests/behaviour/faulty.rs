@@ -1,6 +1,6 @@
 //! A file system in memory that can be told to refuse, to be slow, and to say what is not synced.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ pub(crate) enum Operation {
     PanicOnRead,
 }
 
-/// What is to happen once, in the middle of a write.
-type Interruption = Box<dyn FnOnce() + Send>;
+/// What is to happen once, in the middle of an operation on a file that has this in its path.
+type Interruption = Option<(&'static str, Hidden<Box<dyn FnOnce() + Send>>)>;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faulty {
@@ -66,7 +66,14 @@ struct State {
     refused_at_random: usize,
     /// Writes take all at once.
     writes_whole: bool,
-    during_write: Option<(&'static str, Hidden<Interruption>)>,
+    during_write: Interruption,
+    before_open: Interruption,
+    /// The same, and those to which a sync mark was written.
+    dirty: BTreeSet<PathBuf>,
+    /// How often each file is open.
+    open: BTreeMap<PathBuf, usize>,
+    /// Files that were closed before they were synced.
+    closed_unsynced: Vec<PathBuf>,
 }
 
 /// What cannot be shown.
@@ -134,15 +141,39 @@ impl Faulty {
         self.state().during_write = Some((path, Hidden(Box::new(call))));
     }
 
-    fn interrupt_write(&self, path: &Path) {
-        let taken = {
-            let mut state = self.state();
-            let path = path.display().to_string();
-            state.during_write.take_if(|(part, _)| path.contains(*part))
-        };
+    /// Calls this once, before the next opening of a file that has this in its path.
+    pub(crate) fn before_next_open(&self, path: &'static str, call: impl FnOnce() + Send + 'static) {
+        self.state().before_open = Some((path, Hidden(Box::new(call))));
+    }
+
+    fn interrupt(&self, path: &Path, at: fn(&mut State) -> &mut Interruption) {
+        let path = path.display().to_string();
+        let taken = at(&mut self.state()).take_if(|(part, _)| path.contains(*part));
         if let Some((_, Hidden(call))) = taken {
             call();
         }
+    }
+
+    /// How many files are open that have this in their path.
+    pub(crate) fn open_files(&self, part: &str) -> usize {
+        let is_there = |path: &Path| path.display().to_string().contains(part);
+        self.state().open.iter().filter(|(path, _)| is_there(path)).map(|(_, count)| count).sum()
+    }
+
+    /// Waits until none is open that has this in its path.
+    pub(crate) fn wait_until_closed(&self, part: &'static str) {
+        let storage = self.clone();
+        watched("a log that goes to rest", move || {
+            while storage.open_files(part) > 0 {
+                thread::sleep(Duration::from_millis(5));
+            }
+        })
+        .wait();
+    }
+
+    /// Files that were closed when they had been written to and not synced.
+    pub(crate) fn closed_unsynced(&self) -> Vec<PathBuf> {
+        self.state().closed_unsynced.clone()
     }
 
     /// How many syncs of files have begun.
@@ -212,6 +243,25 @@ impl Faulty {
         file.set_len(len).expect("in memory");
     }
 
+    /// The files as they are now, for a broker that comes after a crash.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::default();
+        let root = Path::new("/data");
+        for dir in self.names("/data").iter().map(|name| root.join(name)).chain([root.to_path_buf()]) {
+            // What cannot be listed is a file.
+            let names = self.files.list(&dir).unwrap_or_default();
+            for path in names.iter().map(|name| dir.join(name)) {
+                let Ok(file) = self.files.open(&path, OpenMode::ReadOnly) else { continue };
+                copy.files.create_dir_all(&dir).expect("in memory");
+                let mut bytes = vec![0; file.len().expect("in memory") as usize];
+                let read = file.read_at(&mut bytes, 0).expect("in memory");
+                let file = copy.files.open(&path, OpenMode::CreateOrEmpty).expect("in memory");
+                file.write_at(&bytes[..read], 0).expect("in memory");
+            }
+        }
+        copy
+    }
+
     pub(crate) fn len(&self, path: &str) -> u64 {
         let file = self.files.open(Path::new(path), OpenMode::Existing).expect("it is there");
         file.len().expect("in memory")
@@ -244,8 +294,10 @@ impl Storage for Faulty {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+        self.interrupt(path, |state| &mut state.before_open);
         self.check(Operation::Open, path)?;
         let file = self.files.open(path, mode)?;
+        *self.state().open.entry(path.to_path_buf()).or_default() += 1;
         Ok(Box::new(FaultyFile { file, path: path.to_path_buf(), storage: self.clone() }))
     }
 
@@ -287,6 +339,17 @@ struct FaultyFile {
     storage: Faulty,
 }
 
+impl Drop for FaultyFile {
+    fn drop(&mut self) {
+        let mut state = self.storage.state();
+        let count = state.open.entry(self.path.clone()).or_default();
+        *count -= 1;
+        if *count == 0 && state.dirty.contains(&self.path) {
+            state.closed_unsynced.push(self.path.clone());
+        }
+    }
+}
+
 impl StorageFile for FaultyFile {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
         self.storage.check(Operation::Read, &self.path)?;
@@ -300,7 +363,7 @@ impl StorageFile for FaultyFile {
     }
 
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
-        self.storage.interrupt_write(&self.path);
+        self.storage.interrupt(&self.path, |state| &mut state.during_write);
         self.storage.check(Operation::Write, &self.path)?;
         if self.storage.check(Operation::PanicOnWrite, &self.path).is_err() {
             panic!("the storage panics, as this test wants");
@@ -312,6 +375,7 @@ impl StorageFile for FaultyFile {
         let mut state = self.storage.state();
         // A sync mark, by its length and kind, is not worth a sync of its own.
         let is_mark = buf.len() == 48 && buf[38] == 1;
+        state.dirty.insert(self.path.clone());
         if !is_mark {
             state.unsynced.insert(self.path.clone());
         }
@@ -353,7 +417,10 @@ impl StorageFile for FaultyFile {
             panic!("the storage panics, as this test wants");
         }
         thread::sleep(sync_time);
-        self.storage.state().unsynced.remove(&self.path);
+        let mut state = self.storage.state();
+        state.unsynced.remove(&self.path);
+        state.dirty.remove(&self.path);
+        drop(state);
         self.file.sync_data()
     }
 }

@@ -41,6 +41,7 @@ mod producing;
 mod promises;
 mod records;
 mod resetting;
+mod resting;
 mod seeking;
 mod subscription;
 mod threads;

@@ -194,8 +194,13 @@ fn reading_may_fail_at_any_call_and_goes_on_where_it_was() {
                 Err(error) => return Err(Finding(format!("the error is {error:?}"))),
             }
         }
-        let harmless = matches!(kind, Kind::Interrupted | Kind::HalfThenEio | Kind::HalfThenFull);
-        ensure(errors == usize::from(!harmless), || format!("{errors} errors"))?;
+        let expected = match kind {
+            Kind::Interrupted => 0..=0,
+            // Half of a read is no error, and there is no half of an opening.
+            Kind::HalfThenEio | Kind::HalfThenFull => 0..=1,
+            _ => 1..=1,
+        };
+        ensure(expected.contains(&errors), || format!("{errors} errors"))?;
         let right: Vec<_> = image.values.iter().cloned().map(Some).collect();
         ensure(values == right, || format!("{} records were read", values.len()))
     });

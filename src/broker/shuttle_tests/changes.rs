@@ -1,6 +1,8 @@
 //! Topics that change under those who use them: more partitions, deleted records, another durability, new
 //! topics.
 
+use std::time::Duration;
+
 use super::history::{FOREVER, NOW, Seen, Sender, reader};
 use super::storage::Files;
 use super::{Broker, check, join, small, spawn};
@@ -90,9 +92,9 @@ fn a_sleeping_reader_reads_a_topic_that_is_made_and_leaves_one_that_is_deleted()
 }
 
 /// Records go at the front while others come at the end, and a reader follows.
-fn records_are_deleted(files: &Files, durability: Durability) {
+fn records_are_deleted(files: &Files, config: TopicConfig) {
     let broker = files.open();
-    broker.create_topic("t", small(1).durability(durability)).expect("a free name");
+    broker.create_topic("t", config).expect("a free name");
     let mut sender = Sender::new(&broker, "t", 1);
     sender.send_batch(0, 2);
     let mut following = broker.consumer::<(), u64>().topic("t").build().expect("it is there");
@@ -145,12 +147,20 @@ fn records_are_deleted(files: &Files, durability: Durability) {
 
 #[test]
 fn a_reader_follows_while_records_are_deleted_in_front_of_it() {
-    check(|| records_are_deleted(&Files::default(), Durability::ProcessCrash));
+    check(|| records_are_deleted(&Files::default(), small(1)));
 }
 
 #[test]
 fn a_reader_follows_while_durable_records_are_deleted_in_front_of_it() {
-    check(|| records_are_deleted(&Files::default(), Durability::PowerLoss));
+    check(|| records_are_deleted(&Files::default(), small(1).durability(Durability::PowerLoss)));
+}
+
+#[test]
+fn a_reader_follows_while_files_are_closed_and_deleted_in_front_of_it() {
+    check(|| {
+        let config = small(1).sync_interval(Duration::from_millis(50));
+        records_are_deleted(&Files::default(), config);
+    });
 }
 
 #[test]

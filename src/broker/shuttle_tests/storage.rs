@@ -32,6 +32,10 @@ struct State {
     synced: Mutex<BTreeMap<PathBuf, Arc<Mutex<Synced>>>>,
     next_sync_fails: AtomicBool,
     next_write_fails: AtomicBool,
+    /// How many files of topics are open.
+    open: AtomicU64,
+    /// How often one was closed that had been written to and not synced.
+    closed_unsynced: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +45,10 @@ struct Synced {
     /// A sync of the file failed: the system may have dropped what was to be written, and will not say so
     /// again.
     is_doubtful: bool,
+    /// Written to since.
+    is_dirty: bool,
+    /// How often it is open.
+    open: usize,
 }
 
 impl Files {
@@ -92,6 +100,16 @@ impl Files {
         self.state.changes_after_the_end.load(Ordering::SeqCst)
     }
 
+    /// How many files of topics are open.
+    pub(super) fn open_files(&self) -> u64 {
+        self.state.open.load(Ordering::SeqCst)
+    }
+
+    /// How often a file of a topic was closed that had been written to and not synced.
+    pub(super) fn closed_unsynced(&self) -> u64 {
+        self.state.closed_unsynced.load(Ordering::SeqCst)
+    }
+
     /// Whether a record with this number would be there after a power loss.
     pub(super) fn is_synced(&self, number: u64) -> bool {
         let synced = self.state.synced.lock();
@@ -123,6 +141,10 @@ impl Storage for Files {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
         let file = self.files.open(path, mode)?;
         let synced = Arc::clone(self.state.synced.lock().entry(path.to_path_buf()).or_default());
+        synced.lock().open += 1;
+        if is_of_topic(path) {
+            self.state.open.fetch_add(1, Ordering::SeqCst);
+        }
         Ok(Box::new(File {
             file,
             path: path.to_path_buf(),
@@ -190,17 +212,31 @@ impl State {
     }
 }
 
+impl Drop for File {
+    fn drop(&mut self) {
+        let mut synced = self.synced.lock();
+        synced.open -= 1;
+        if is_of_topic(&self.path) {
+            self.state.open.fetch_sub(1, Ordering::SeqCst);
+            let is_left_dirty = synced.open == 0 && std::mem::take(&mut synced.is_dirty);
+            self.state.closed_unsynced.fetch_add(is_left_dirty.into(), Ordering::SeqCst);
+        }
+    }
+}
+
 impl StorageFile for File {
     fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
         self.state.note_change(self.user);
         if is_of_topic(&self.path) && self.state.next_write_fails.swap(false, Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        self.synced.lock().is_dirty = true;
         self.file.write_at(buf, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut bytes = vec![0; self.file.len()? as usize];
+        self.synced.lock().is_dirty = false;
         let read = self.file.read_at(&mut bytes, 0)?;
         bytes.truncate(read);
         let fails = is_of_topic(&self.path) && self.state.next_sync_fails.swap(false, Ordering::SeqCst);

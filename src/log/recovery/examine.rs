@@ -8,11 +8,12 @@
 use std::path::{Path, PathBuf};
 
 use super::super::identity::LogIdentity;
-use super::super::offset_index::{FrameStart, OffsetIndex};
+use super::super::offset_index::FrameStart;
 use super::super::scan::{Bad, GoodRun, Salvage, Walk, Why, salvage, walk};
 use super::super::segment::{Hole, OPEN_END};
 use super::super::segment_header::segment_file_name;
 use super::files::{Found, Header, SegmentFile, find};
+use super::part::Part;
 use super::report::{Damage, DamageAction};
 use super::{Request, SyncedTo};
 use crate::error::Result;
@@ -33,19 +34,6 @@ pub(crate) struct Examined {
     /// Whether everything that was found is known to be on stable storage.
     pub(super) is_all_synced: bool,
     pub(super) scanned_bytes: u64,
-}
-
-/// A segment, as far as it was looked at.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) file: SegmentFile,
-    /// Where its good frames end.
-    pub(super) end: FrameStart,
-    /// Where the next segment begins; [`OPEN_END`] if there is none.
-    pub(super) end_offset: u64,
-    pub(super) index: OffsetIndex,
-    pub(super) holes: Vec<Hole>,
-    pub(super) is_scanned: bool,
 }
 
 #[derive(Debug)]
@@ -99,7 +87,7 @@ pub(super) fn examine(
     request: &Request,
 ) -> Result<Examined> {
     let Found { files, leftovers } = find(storage, dir, identity, request.start_offset)?;
-    let mut examiner = Examiner::new(dir, identity, request, files);
+    let mut examiner = Examiner::new(storage, dir, identity, request, files);
     let verdict = examiner.judge_all()?;
     let Examiner { parts, synced, scanned_bytes, .. } = examiner;
     let found_end = match &verdict {
@@ -109,7 +97,7 @@ pub(super) fn examine(
         Verdict::Damaged(_) => parts.last().map_or(0, |part| part.end.offset).max(synced),
     };
     let end_offset = found_end.max(request.start_offset);
-    Ok(Examined {
+    let mut examined = Examined {
         parts,
         start_offset: request.start_offset,
         end_offset,
@@ -120,10 +108,34 @@ pub(super) fn examine(
         // is not synced itself.
         is_all_synced: synced >= end_offset && scanned_bytes == 0,
         scanned_bytes,
-    })
+    };
+    if request.syncs {
+        examined.sync(storage)?;
+    }
+    examined.parts.iter_mut().for_each(|part| part.file.close());
+    Ok(examined)
+}
+
+impl Examined {
+    /// Makes what was read survive a power loss, oldest first: a killed process may have written without
+    /// syncing, and what is shown later is to stay. Not left to whoever mends the files: one that is closed
+    /// in between may not tell what the system could not write back.
+    fn sync(&self, storage: &dyn Storage) -> Result<()> {
+        // It stands in for files that are to go.
+        let stands_in = self.parts.first().filter(|_| !self.leftovers.is_empty());
+        let scanned = self.parts.iter().filter(|part| part.is_scanned && part.end_offset > self.synced);
+        let scanned = scanned.filter(|_| !self.is_all_synced);
+        let mut last = None;
+        for part in stands_in.into_iter().chain(scanned) {
+            part.file.sync_content(storage)?;
+            last = Some(part);
+        }
+        last.map_or(Ok(()), |part| part.file.sync_name(storage))
+    }
 }
 
 struct Examiner<'a> {
+    storage: &'a dyn Storage,
     dir: &'a Path,
     identity: &'a LogIdentity,
     request: &'a Request,
@@ -135,7 +147,13 @@ struct Examiner<'a> {
 }
 
 impl<'a> Examiner<'a> {
-    fn new(dir: &'a Path, identity: &'a LogIdentity, request: &'a Request, files: Vec<SegmentFile>) -> Self {
+    fn new(
+        storage: &'a dyn Storage,
+        dir: &'a Path,
+        identity: &'a LogIdentity,
+        request: &'a Request,
+        files: Vec<SegmentFile>,
+    ) -> Self {
         // What was deleted had been synced before.
         let known = request.known.map_or(0, |known| known.end_offset).max(request.start_offset);
         let said = files.iter().filter_map(|file| Some(file.good_header()?.recovery_point));
@@ -143,7 +161,7 @@ impl<'a> Examiner<'a> {
         let ends: Vec<u64> = files.iter().skip(1).map(|file| file.base_offset).chain([OPEN_END]).collect();
         let parts = files.into_iter().zip(ends).map(|(file, end_offset)| Part::unscanned(file, end_offset));
         let (parts, seed) = (parts.collect(), CrcSeed::new(identity.id));
-        Self { dir, identity, request, seed, parts, synced, scanned_bytes: 0 }
+        Self { storage, dir, identity, request, seed, parts, synced, scanned_bytes: 0 }
     }
 
     fn judge_all(&mut self) -> Result<Verdict> {
@@ -250,8 +268,13 @@ impl<'a> Examiner<'a> {
             }
             let Walk { end, index, synced, bad } = walked;
             self.synced = self.synced.max(synced);
-            let Part { end: part_end, index: part_index, is_scanned, end_offset, .. } = &mut self.parts[part];
+            let Part { file, end: part_end, index: part_index, is_scanned, end_offset, .. } =
+                &mut self.parts[part];
             (*part_end, *part_index, *is_scanned) = (end, index, true);
+            if *end_offset <= self.synced {
+                // It need not be synced: of a log that is read whole, not all files stay open.
+                file.close();
+            }
             let is_short = end.offset < if *end_offset == OPEN_END { self.synced } else { *end_offset };
             let what = bad.map(What::Bad).or(is_short.then_some(What::Short));
             if let Some(what) = what {
@@ -276,8 +299,9 @@ impl<'a> Examiner<'a> {
     }
 
     fn walk(&mut self, part: usize, from: FrameStart) -> Result<Walk> {
+        let opened = self.parts[part].file.keep_open(self.storage)?;
         let Part { file, end_offset, .. } = &self.parts[part];
-        let walked = walk(&file.source(self.seed, *end_offset), file.first(), from)?;
+        let walked = walk(&file.source(&opened, self.seed, *end_offset), file.first(), from)?;
         self.scanned_bytes += walked.bad.map_or(walked.end.position, |bad| bad.position) - from.position;
         Ok(walked)
     }
@@ -336,7 +360,7 @@ impl<'a> Examiner<'a> {
                 match bad.why {
                     Why::FrameCutOff | Why::BatchCutOff => Ok(true),
                     Why::OtherOffset(_) => Ok(false),
-                    Why::NoFrame(_) => file.is_zero_from(bad.end),
+                    Why::NoFrame(_) => file.is_zero_from(self.storage, bad.end),
                 }
             }
         }
@@ -344,10 +368,11 @@ impl<'a> Examiner<'a> {
 
     /// The good frames of a part from `from` on. What its sync marks say is taken note of.
     fn salvage(&mut self, part: usize, from: FrameStart) -> Result<Salvage> {
+        let opened = self.parts[part].file.keep_open(self.storage)?;
         let Part { file, end_offset, .. } = &self.parts[part];
         // The frames of a segment without a header begin where they usually do.
         let from = FrameStart { position: from.position.max(file.first().position), ..from };
-        let found = salvage(&file.source(self.seed, *end_offset), from)?;
+        let found = salvage(&file.source(&opened, self.seed, *end_offset), from)?;
         self.synced = self.synced.max(found.synced);
         self.scanned_bytes += file.len.saturating_sub(from.position);
         Ok(found)
@@ -423,56 +448,5 @@ impl<'a> Examiner<'a> {
             let behind = runs.map(|run| run.end.offset.saturating_sub(run.start.offset.max(next)));
             damage.records_behind = behind.sum();
         }
-    }
-}
-
-impl Part {
-    fn unscanned(file: SegmentFile, end_offset: u64) -> Self {
-        let (first, len) = (file.first(), file.len);
-        // Of the last one, the end is always looked for.
-        let offset = if end_offset == OPEN_END { first.offset } else { end_offset };
-        let end = FrameStart { offset, position: len.max(first.position) };
-        let index = OffsetIndex::new(first);
-        Self { file, end, end_offset, index, holes: Vec::new(), is_scanned: false }
-    }
-
-    /// One that was just made.
-    pub(super) fn made(file: SegmentFile) -> Self {
-        Self { is_scanned: true, ..Self::unscanned(file, OPEN_END) }
-    }
-
-    /// From `from` on there is nothing but these runs.
-    fn take(&mut self, from: FrameStart, runs: &[GoodRun]) {
-        let mut at = from;
-        for run in runs {
-            // Records may be lost without a byte between those that are left, if some have changed places.
-            if run.start != at {
-                let detail = "it is damaged".to_owned();
-                self.holes.push(Hole { start: at, next: Some(run.start), detail });
-            }
-            self.index.note(run.start, run.start, i64::MIN);
-            at = run.end;
-        }
-        let is_short = at.offset < self.end_offset && self.end_offset != OPEN_END;
-        let is_left = at.position < self.file.len && self.end_offset == OPEN_END;
-        if is_short || is_left {
-            self.holes.push(Hole { start: at, next: None, detail: "it is damaged".to_owned() });
-        }
-        (self.end, self.is_scanned) = (at, true);
-    }
-
-    /// Its good records from `first` on, as far as it was looked at.
-    pub(super) fn runs_from(&self, first: FrameStart) -> Vec<GoodRun> {
-        let mut runs = Vec::new();
-        let mut start = first;
-        for hole in &self.holes {
-            runs.push(GoodRun { start, end: hole.start });
-            let Some(next) = hole.next else {
-                return runs.into_iter().filter(|run| run.records() > 0).collect();
-            };
-            start = next;
-        }
-        runs.push(GoodRun { start, end: self.end });
-        runs.into_iter().filter(|run| run.records() > 0).collect()
     }
 }

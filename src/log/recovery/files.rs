@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use super::super::identity::LogIdentity;
 use super::super::offset_index::FrameStart;
 use super::super::scan::Source;
-use super::super::segment::create_file;
+use super::super::segment::{OpenFile, create_file};
 use super::super::segment_header::{
     BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, UNFINISHED, base_offset_of, segment_file_name,
 };
 use crate::error::{Error, Result};
 use crate::record::frame::CrcSeed;
-use crate::storage::{OpenMode, Storage, StorageFile, is_all_zero, read_exact_at, write_all_at};
+use crate::storage::{OpenMode, Storage, is_all_zero, read_exact_at, write_all_at};
+use crate::sync::Arc;
 
 /// A file of the log.
 #[derive(Debug)]
@@ -20,7 +21,8 @@ pub(super) struct SegmentFile {
     pub(super) base_offset: u64,
     pub(super) header: Header,
     pub(super) path: PathBuf,
-    pub(super) file: Box<dyn StorageFile>,
+    /// Open from one use to the next, or not.
+    kept: Option<OpenFile>,
     pub(super) len: u64,
 }
 
@@ -43,7 +45,10 @@ pub(super) struct Found {
     pub(super) leftovers: Vec<PathBuf>,
 }
 
-/// Opens the segments from the one that holds `start_offset` on, and reads their headers. Fails if one was
+/// How many files stay open at most when their headers were read: the last ones, which are read on.
+const KEPT_OPEN: usize = 2;
+
+/// Finds the segments from the one that holds `start_offset` on, and reads their headers. Fails if one was
 /// written by a later version.
 pub(super) fn find(
     storage: &dyn Storage,
@@ -60,7 +65,16 @@ pub(super) fn find(
     base_offsets.sort_unstable();
     let open = |base_offset: u64| SegmentFile::open(storage, dir, base_offset, identity);
     let mut first = base_offsets.partition_point(|base| *base <= start_offset).saturating_sub(1);
-    let mut files = base_offsets[first..].iter().map(|&base| open(base)).collect::<Result<Vec<_>>>()?;
+    let last = base_offsets.len().saturating_sub(KEPT_OPEN);
+    let numbered = base_offsets.iter().enumerate().skip(first);
+    let opened = numbered.map(|(number, &base)| {
+        let mut file = open(base)?;
+        if number < last {
+            file.close();
+        }
+        Ok(file)
+    });
+    let mut files = opened.collect::<Result<Vec<_>>>()?;
     if first > 0 && files.first().is_some_and(|file| file.good_header().is_none()) {
         // The log may not have come so far; the segment that says so is the one before.
         first -= 1;
@@ -80,7 +94,8 @@ pub(super) fn create(storage: &dyn Storage, dir: &Path, header: &SegmentHeader) 
     let path = dir.join(segment_file_name(header.base_offset));
     let file = create_file(storage, &path, header)?;
     let (base_offset, len) = (header.base_offset, SEGMENT_HEADER_BYTES);
-    let made = SegmentFile { base_offset, header: Header::Good(*header), path, file, len };
+    let kept = Some(OpenFile::from(file));
+    let made = SegmentFile { base_offset, header: Header::Good(*header), path, kept, len };
     made.sync(storage)?;
     Ok(made)
 }
@@ -88,26 +103,48 @@ pub(super) fn create(storage: &dyn Storage, dir: &Path, header: &SegmentHeader) 
 impl SegmentFile {
     fn open(storage: &dyn Storage, dir: &Path, base_offset: u64, identity: &LogIdentity) -> Result<Self> {
         let path = dir.join(segment_file_name(base_offset));
-        let file = storage.open(&path, OpenMode::Existing).map_err(Error::io("open", &path))?;
-        let len = file.len().map_err(Error::io("measure", &path))?;
-        let mut found = Self { base_offset, header: Header::Missing, path, file, len };
-        found.header = found.read_header(identity)?;
+        let mut found = Self { base_offset, header: Header::Missing, path, kept: None, len: 0 };
+        let file = found.keep_open(storage)?;
+        found.len = file.len().map_err(Error::io("measure", &found.path))?;
+        found.header = found.read_header(storage, &file, identity)?;
         Ok(found)
     }
 
-    fn read_header(&self, identity: &LogIdentity) -> Result<Header> {
+    /// Opens the file unless it is open, for as long as it is not [closed](Self::close).
+    pub(super) fn keep_open(&mut self, storage: &dyn Storage) -> Result<OpenFile> {
+        let file = self.file(storage)?;
+        self.kept = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    pub(super) fn close(&mut self) {
+        self.kept = None;
+    }
+
+    /// The file, open as long as this is there.
+    fn file(&self, storage: &dyn Storage) -> Result<OpenFile> {
+        match &self.kept {
+            Some(file) => Ok(Arc::clone(file)),
+            None => {
+                let opened = storage.open(&self.path, OpenMode::Existing);
+                opened.map(OpenFile::from).map_err(Error::io("open", &self.path))
+            }
+        }
+    }
+
+    fn read_header(&self, storage: &dyn Storage, file: &OpenFile, identity: &LogIdentity) -> Result<Header> {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         if self.len < SEGMENT_HEADER_BYTES {
             return Ok(Header::Missing);
         }
-        read_exact_at(self.file.as_ref(), &mut bytes, 0).map_err(Error::io("read", &self.path))?;
+        read_exact_at(file.as_ref(), &mut bytes, 0).map_err(Error::io("read", &self.path))?;
         let header = match SegmentHeader::decode(&bytes) {
             Ok(header) => header,
             Err(BadHeader::Unsupported { version }) => {
                 let (path, supported) = (self.path.clone(), SegmentHeader::SUPPORTED_VERSION);
                 return Err(Error::UnsupportedFormat { path, found: version, supported });
             }
-            Err(BadHeader::Damaged) if self.is_zero_from(0)? => return Ok(Header::Missing),
+            Err(BadHeader::Damaged) if self.is_zero_from(storage, 0)? => return Ok(Header::Missing),
             Err(BadHeader::Damaged) => {
                 return Ok(Header::Damaged("it does not begin with a segment header".to_owned()));
             }
@@ -135,26 +172,28 @@ impl SegmentFile {
     }
 
     /// Its frames, up to those that the next segment has.
-    pub(super) fn source(&self, seed: CrcSeed, end_offset: u64) -> Source<'_> {
-        Source { file: self.file.as_ref(), path: &self.path, seed, len: self.len, end_offset }
+    pub(super) fn source<'a>(&'a self, file: &'a OpenFile, seed: CrcSeed, end_offset: u64) -> Source<'a> {
+        Source { file: file.as_ref(), path: &self.path, seed, len: self.len, end_offset }
     }
 
     /// Whether nothing but zeros comes behind `position`.
-    pub(super) fn is_zero_from(&self, position: u64) -> Result<bool> {
-        is_all_zero(self.file.as_ref(), position, self.len).map_err(Error::io("read", &self.path))
+    pub(super) fn is_zero_from(&self, storage: &dyn Storage, position: u64) -> Result<bool> {
+        is_all_zero(self.file(storage)?.as_ref(), position, self.len).map_err(Error::io("read", &self.path))
     }
 
     /// Cuts the file off at `position`; the bytes are kept in the file whose name is returned, unless they
     /// are zeros.
     pub(super) fn cut(&self, storage: &dyn Storage, position: u64) -> Result<Option<PathBuf>> {
-        let kept_in = if self.is_zero_from(position)? { None } else { Some(self.keep(storage, position)?) };
-        self.file.set_len(position).map_err(Error::io("cut off the torn tail of", &self.path))?;
-        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        let file = self.file(storage)?;
+        let is_zero = self.is_zero_from(storage, position)?;
+        let kept_in = if is_zero { None } else { Some(self.keep(storage, &file, position)?) };
+        file.set_len(position).map_err(Error::io("cut off the torn tail of", &self.path))?;
+        file.sync_data().map_err(Error::io("sync", &self.path))?;
         Ok(kept_in)
     }
 
     /// Saves the bytes that are about to be cut off, beside the segment.
-    fn keep(&self, storage: &dyn Storage, position: u64) -> Result<PathBuf> {
+    fn keep(&self, storage: &dyn Storage, file: &OpenFile, position: u64) -> Result<PathBuf> {
         const COPY_BYTES: u64 = 1 << 20;
         let path = self.unused_name(storage, position)?;
         let copy = storage.open(&path, OpenMode::CreateOrEmpty).map_err(Error::io("create", &path))?;
@@ -162,7 +201,7 @@ impl SegmentFile {
         let mut at = position;
         while at < self.len {
             buffer.resize((self.len - at).min(COPY_BYTES) as usize, 0);
-            read_exact_at(self.file.as_ref(), &mut buffer, at).map_err(Error::io("read", &self.path))?;
+            read_exact_at(file.as_ref(), &mut buffer, at).map_err(Error::io("read", &self.path))?;
             write_all_at(copy.as_ref(), &buffer, at - position).map_err(Error::io("write", &path))?;
             at += buffer.len() as u64;
         }
@@ -174,7 +213,7 @@ impl SegmentFile {
     /// Takes the whole file out of the log; its new name, or `None` if it was removed because nothing is in
     /// it.
     pub(super) fn set_aside(&self, storage: &dyn Storage) -> Result<Option<PathBuf>> {
-        if self.len < SEGMENT_HEADER_BYTES || self.is_zero_from(0)? {
+        if self.len < SEGMENT_HEADER_BYTES || self.is_zero_from(storage, 0)? {
             storage.remove_file(&self.path).map_err(Error::io("remove", &self.path))?;
             return Ok(None);
         }
@@ -199,12 +238,12 @@ impl SegmentFile {
 
     /// Makes the file's content and its name survive a power loss.
     pub(super) fn sync(&self, storage: &dyn Storage) -> Result<()> {
-        self.sync_content()?;
+        self.sync_content(storage)?;
         self.sync_name(storage)
     }
 
-    pub(super) fn sync_content(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
+    pub(super) fn sync_content(&self, storage: &dyn Storage) -> Result<()> {
+        self.file(storage)?.sync_data().map_err(Error::io("sync", &self.path))
     }
 
     /// Makes what was created, renamed or removed beside the segment survive a power loss.

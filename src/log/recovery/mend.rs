@@ -6,12 +6,13 @@
 
 use std::path::Path;
 
-use super::super::identity::LogIdentity;
+use super::super::identity::{LogDir, LogIdentity};
 use super::super::offset_index::FrameStart;
-use super::super::segment::{OPEN_END, Opened, Segment};
+use super::super::segment::{OPEN_END, Segment};
 use super::super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::examine::{Damages, Examined, Part, Verdict};
+use super::examine::{Damages, Examined, Verdict};
 use super::files::create;
+use super::part::Part;
 use super::report::{Damage, DamageAction, TornTail};
 use crate::config::RecoveryPolicy;
 use crate::error::{Error, Result};
@@ -69,21 +70,22 @@ impl Examined {
     /// Makes a log of it.
     pub(in super::super) fn mend(
         mut self,
-        storage: &dyn Storage,
-        dir: &Path,
+        dir: &LogDir,
         identity: &LogIdentity,
         policy: RecoveryPolicy,
         now: i64,
     ) -> Result<Recovered> {
+        let storage = dir.storage.as_ref();
         if policy != RecoveryPolicy::Strict || !matches!(self.verdict, Verdict::Damaged(_)) {
             // Among them may be what a process was writing to take the place of what is damaged.
             self.remove_leftovers(storage)?;
         }
         let verdict = std::mem::replace(&mut self.verdict, Verdict::Sound);
-        let mut mender = Mender { storage, dir, identity, now, log: self };
+        let mut mender = Mender { storage, dir: &dir.path, identity, now, log: self };
         let mut found = Mending { scanned_bytes: mender.log.scanned_bytes, ..Mending::default() };
         match verdict {
-            Verdict::Sound => mender.sync()?,
+            // It was synced when it was read.
+            Verdict::Sound => {}
             Verdict::Torn { part, at } => {
                 found.torn_tail = Some(mender.cut(part, at)?);
                 mender.sync()?;
@@ -94,16 +96,16 @@ impl Examined {
                 found.damaged = list;
             }
         }
-        Ok(mender.log.into_recovered(identity, policy, found))
+        Ok(mender.log.into_recovered(dir, identity, policy, found))
     }
 
     /// Makes a log of it that is only read: nothing is changed.
-    pub(in super::super) fn leave(mut self, identity: &LogIdentity) -> Recovered {
+    pub(in super::super) fn leave(mut self, dir: &LogDir, identity: &LogIdentity) -> Recovered {
         let found = self.report(identity);
         if let Verdict::Torn { part, at } = self.verdict {
             self.drop_from(part, at);
         }
-        self.into_recovered(identity, RecoveryPolicy::Strict, found)
+        self.into_recovered(dir, identity, RecoveryPolicy::Strict, found)
     }
 
     /// What was found, without doing anything about it.
@@ -163,9 +165,10 @@ impl Examined {
     }
 
     fn remove_leftovers(&self, storage: &dyn Storage) -> Result<()> {
-        let Some(first) = self.parts.first().filter(|_| !self.leftovers.is_empty()) else { return Ok(()) };
-        // The process may have been killed before it synced the file that is to stand in for them.
-        first.file.sync(storage)?;
+        // The file that is to stand in for them was synced when it was looked at.
+        if self.parts.is_empty() {
+            return Ok(());
+        }
         for path in &self.leftovers {
             // One that cannot be removed does no harm: it is tried again at the next open.
             drop(storage.remove_file(path));
@@ -173,8 +176,14 @@ impl Examined {
         Ok(())
     }
 
-    fn into_recovered(self, identity: &LogIdentity, policy: RecoveryPolicy, found: Mending) -> Recovered {
-        let segments = self.parts.into_iter().map(|part| Arc::new(part.into_segment(identity)));
+    fn into_recovered(
+        self,
+        dir: &LogDir,
+        identity: &LogIdentity,
+        policy: RecoveryPolicy,
+        found: Mending,
+    ) -> Recovered {
+        let segments = self.parts.into_iter().map(|part| Arc::new(part.into_segment(dir, identity)));
         Recovered {
             segments: segments.collect(),
             start_offset: self.start_offset,
@@ -182,24 +191,6 @@ impl Examined {
             skips_damage: policy == RecoveryPolicy::Skip,
             found,
         }
-    }
-}
-
-impl Part {
-    fn into_segment(self, identity: &LogIdentity) -> Segment {
-        let previous = self.file.good_header().and_then(|header| header.previous);
-        let first = self.file.first();
-        Segment::new(Opened {
-            first,
-            previous,
-            partition_id: identity.id,
-            end: self.end.position,
-            end_offset: self.end_offset,
-            index: self.index,
-            holes: self.holes,
-            path: self.file.path,
-            file: self.file.file,
-        })
     }
 }
 
@@ -212,14 +203,13 @@ struct Mender<'a> {
 }
 
 impl Mender<'_> {
-    /// Makes everything that is kept survive a power loss, oldest first: a killed process may have written
-    /// without syncing, and what is shown from now on is to stay.
+    /// Makes what was changed survive a power loss, and everything that is kept once more, oldest first.
     fn sync(&self) -> Result<()> {
         if self.log.is_all_synced {
             return Ok(());
         }
         let mut scanned = self.log.parts.iter().filter(|part| part.is_scanned);
-        scanned.clone().try_for_each(|part| part.file.sync_content())?;
+        scanned.clone().try_for_each(|part| part.file.sync_content(self.storage))?;
         scanned.next_back().map_or(Ok(()), |part| part.file.sync_name(self.storage))
     }
 
@@ -237,10 +227,7 @@ impl Mender<'_> {
                 Ok(DamageAction::Skipped)
             }
             // With nothing left to go on with, or nothing to be done.
-            (RecoveryPolicy::Strict | RecoveryPolicy::Truncate, _) => {
-                self.sync()?;
-                Ok(DamageAction::Fenced)
-            }
+            (RecoveryPolicy::Strict | RecoveryPolicy::Truncate, _) => Ok(DamageAction::Fenced),
         }
     }
 

@@ -4,6 +4,7 @@
 mod examine;
 mod files;
 mod mend;
+mod part;
 mod report;
 
 use std::path::Path;
@@ -49,9 +50,18 @@ pub(crate) struct Request {
     pub(crate) same_boot: bool,
     /// Whether to read also what is known to have been synced.
     pub(crate) everything: bool,
+    /// Whether to sync what was read: the log is to be used.
+    pub(crate) syncs: bool,
 }
 
-/// Looks through the log of `identity` in `dir`, and changes nothing.
+impl Request {
+    /// Of a log that was just made.
+    pub(crate) fn of_new_log() -> Self {
+        Self { start_offset: 0, known: None, same_boot: false, everything: false, syncs: true }
+    }
+}
+
+/// Looks through the log of `identity` in `dir`, and changes nothing. No file is left open.
 pub(super) fn examine(
     storage: &dyn Storage,
     dir: &Path,

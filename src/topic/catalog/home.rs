@@ -128,7 +128,7 @@ impl CatalogHome {
             let dir = self.data_dir.path().join(identity.topic_partition().to_string());
             let place = LogPlace {
                 data_dir: Arc::clone(&self.data_dir),
-                dir,
+                dir: dir.into(),
                 clock: Arc::clone(&self.clock),
                 flush: self.flush.clone(),
                 reads: Arc::clone(&self.reads),
@@ -144,7 +144,7 @@ impl CatalogHome {
             let names = list_if_there(self.data_dir.storage(), &place.dir)?;
             if let Some(name) = names.first() {
                 let detail = format!("it holds {name}, but no topic of the catalog owns it");
-                return Err(Error::Corrupt { path: place.dir, position: 0, detail });
+                return Err(Error::Corrupt { path: place.dir.to_path_buf(), position: 0, detail });
             }
         }
         Ok(())

@@ -202,7 +202,7 @@ fn examine_all(
         let known = known.synced.get(&identity.id).copied();
         // Commits are all read at opening anyway, and no reader would be told what is missing of them.
         let everything = everything || &*identity.topic == COMMITTED_OFFSETS_TOPIC;
-        let request = Request { start_offset, known, same_boot, everything };
+        let request = Request { start_offset, known, same_boot, everything, syncs: !home.read_only };
         Ok((topic, PartitionLog::examine(identity, place, &request)?))
     };
     parallel::map(found.collect(), everything, examine).into_iter().collect()

@@ -82,7 +82,10 @@ impl Script<'_> {
             self.broker.close().expect("closes");
         }
         if let Some(member) = self.members.first_mut().filter(|_| is_closed) {
-            assert_fails!(member.consumer.poll(NOW), Error::Closed | Error::TopicDeleted { .. });
+            assert_fails!(
+                member.consumer.poll(NOW),
+                Error::Closed | Error::TopicDeleted { .. } | Error::RebalanceListener { .. }
+            );
         }
         let broker = std::mem::replace(&mut self.broker, Broker::in_memory());
         if self.rng.one_in(2) {

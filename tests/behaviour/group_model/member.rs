@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ottla::{
-    Broker, Consumer, ConsumerBuilder, Error, RangeAssignor, Records, Result, RoundRobinAssignor, Start,
-    TopicPartition,
+    BoxError, Broker, Consumer, ConsumerBuilder, Error, RangeAssignor, Rebalance, RebalanceListener, Records,
+    Result, RoundRobinAssignor, Start, TopicPartition,
 };
 
 use super::oracle::{GROUPS, Oracle, Wants};
@@ -20,10 +20,28 @@ pub(super) struct Settings {
     pub(super) wants: Wants,
     pub(super) max_records: usize,
     pub(super) auto_commit: bool,
+    /// It commits its positions when it gives partitions up.
+    pub(super) commits_late: bool,
     pub(super) instance: Option<usize>,
     /// 0: sticky.
     pub(super) assignor: usize,
     pub(super) start: Start,
+}
+
+/// Commits at the last moment.
+struct Late;
+
+impl RebalanceListener for Late {
+    fn revoked(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
+        for at in rebalance.partitions().to_vec() {
+            let position = rebalance.position(&at.topic, at.partition)?;
+            match rebalance.commit_offsets([(at, position)]) {
+                Ok(()) | Err(Error::TopicDeleted { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A partition that a member has.
@@ -63,6 +81,7 @@ impl Settings {
             Some(number) => builder.instance_id(format!("i{number}")).instance_timeout(HOUR),
             None => builder,
         };
+        let builder = if self.commits_late { builder.rebalance_listener(Late) } else { builder };
         let builder = match self.assignor {
             0 => builder,
             1 => builder.assignor(RangeAssignor),
@@ -102,7 +121,9 @@ impl Member {
     pub(super) fn note_assignment(&mut self, oracle: &mut Oracle, tenures: &mut u64) -> Vec<TopicPartition> {
         let assignment = self.assignment();
         assert!(self.deleted.is_subset(&assignment), "it leaves when that is told");
-        self.holds.retain(|at, _| assignment.contains(at));
+        let given_up: Vec<TopicPartition> =
+            self.holds.keys().filter(|at| !assignment.contains(*at)).cloned().collect();
+        given_up.into_iter().for_each(|at| self.give_up(&at, oracle));
         let is_new = |at: &&TopicPartition| !self.holds.contains_key(*at) && !self.deleted.contains(*at);
         let new: Vec<TopicPartition> = assignment.iter().filter(is_new).cloned().collect();
         for at in &new {
@@ -112,6 +133,19 @@ impl Member {
             self.holds.insert(at.clone(), Hold { position, tenure: *tenures });
         }
         new
+    }
+
+    fn give_up(&mut self, at: &TopicPartition, oracle: &mut Oracle) {
+        let hold = self.holds.remove(at).filter(|_| self.is.commits_late);
+        hold.map(|hold| oracle.groups[self.is.group].committed.insert(at.clone(), hold.position));
+    }
+
+    /// It leaves in peace.
+    pub(super) fn close(mut self, oracle: &mut Oracle) {
+        self.commit_polled(oracle);
+        let all: Vec<TopicPartition> = self.holds.keys().cloned().collect();
+        all.iter().for_each(|at| self.give_up(at, oracle));
+        self.consumer.close().expect("nothing went wrong");
     }
 
     /// A poll has told of a deleted topic.
