@@ -31,7 +31,7 @@ const SECONDS: u64 = 20;
 const SECONDS_PER_ROUND: u64 = 5;
 const MIN_OPERATIONS: u64 = 10_000;
 /// Of shorter runs, not every count has to be more than zero.
-const SECONDS_TO_MEET_ALL: u64 = 5;
+const SECONDS_TO_MEET_ALL: u64 = 15;
 
 /// What happened.
 #[derive(Debug, Default)]

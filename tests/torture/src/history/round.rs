@@ -110,19 +110,19 @@ impl Round {
             52..60 => self.order(group, Order::Stall),
             60..65 => self.order(group, Order::StallAndKill),
             65..80 => self.order(group, Order::Close),
-            80..88 => {
+            80..86 => {
                 self.met.grown += u64::from(self.scene.grow(&mut self.random)?);
                 Ok(())
             }
-            88..92 => {
+            86..91 => {
                 self.met.appeared += u64::from(self.scene.appear(&mut self.random)?);
                 Ok(())
             }
-            92..94 => {
+            91..95 => {
                 self.met.disappeared += u64::from(self.scene.disappear(&mut self.random)?);
                 Ok(())
             }
-            94..96 => {
+            95..97 => {
                 self.by_hand[self.random.below(BY_HAND as u64) as usize].give(Order::Close);
                 Ok(())
             }

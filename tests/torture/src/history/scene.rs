@@ -98,10 +98,10 @@ impl Scene {
     /// Deletes a topic that was not there from the beginning; false if there is none.
     pub(crate) fn disappear(&self, random: &mut Random) -> Result<bool, Failure> {
         let topics = self.topics();
-        let at = random.below(topics.len() as u64) as usize;
-        if at < FIRST_TOPICS.len() {
+        if topics.len() == FIRST_TOPICS.len() {
             return Ok(false);
         }
+        let at = random.range(FIRST_TOPICS.len() as u64..topics.len() as u64) as usize;
         let (name, _) = &topics[at];
         self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(at);
         self.deleted.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
