@@ -225,6 +225,29 @@ impl Broker {
         self.inner.coordinator.in_empty_group(group, stage)?.wait()
     }
 
+    /// Waits no longer for a static member whose consumer is gone: its partitions go to the other members now,
+    /// and not only after its [`instance_timeout`](crate::ConsumerBuilder::instance_timeout). Whether there was
+    /// one.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("pulse", TopicConfig::new())?;
+    /// let builder = broker.consumer::<String, u64>().topic("pulse").group("alarm");
+    /// drop(builder.instance_id("east").build()?);
+    /// assert_eq!(broker.describe_group("alarm")?.members.len(), 1);
+    /// assert!(broker.remove_instance("alarm", "east")?);
+    /// assert!(broker.describe_group("alarm").is_err()); // it has no members, and has committed nothing
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InstanceInUse`] if its consumer exists; [`Error::Closed`].
+    pub fn remove_instance(&self, group: &str, instance_id: &str) -> Result<bool> {
+        self.open_catalog()?;
+        self.inner.coordinator.remove_instance(group, instance_id)
+    }
+
     /// All groups that have members or have committed something, by name: see [`GroupDescription`].
     ///
     /// ```

@@ -14,6 +14,7 @@
 mod changes;
 mod endings;
 mod faults;
+mod groups;
 mod history;
 mod resting;
 mod sending;

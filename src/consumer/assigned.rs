@@ -22,11 +22,13 @@ pub(super) struct Assigned {
     paused: bool,
     /// By which assignment a member of a group has it.
     epoch: Epoch,
+    /// The group has taken it away, because its topic was deleted; it is here to say so.
+    is_lost: bool,
 }
 
 impl Assigned {
     pub(super) fn new(topic: Arc<Topic>, log: Arc<PartitionLog>) -> Self {
-        Self { topic, log, cursor: Cursor::new(0), beginning: None, paused: false, epoch: 0 }
+        Self { topic, log, cursor: Cursor::new(0), beginning: None, paused: false, epoch: 0, is_lost: false }
     }
 
     /// The next run. A paused partition has none, but says if it has ended.
@@ -122,8 +124,17 @@ impl Assigned {
         self.epoch = epoch;
     }
 
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    pub(super) fn set_lost(&mut self) {
+        self.is_lost = true;
+    }
+
+    /// Whether its topic is being deleted, or gone: its other partitions may still answer.
     pub(super) fn is_deleted(&self) -> bool {
-        matches!(self.log.check_readable(), Err(Error::TopicDeleted { .. }))
+        self.topic.is_deleted()
     }
 
     pub(super) fn is_paused(&self) -> bool {

@@ -308,6 +308,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             polled: self.auto_commit.then(Vec::<Commit>::new),
             committing: None,
             member,
+            told_of_trouble: false,
             codecs: PhantomData,
         };
         consumer.join()?;

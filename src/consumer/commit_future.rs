@@ -97,6 +97,12 @@ enum State {
     Finished,
 }
 
+impl From<StagedCommit> for CommitFuture {
+    fn from(staged: StagedCommit) -> Self {
+        Self { state: State::Staged(staged, None) }
+    }
+}
+
 impl From<Result<StagedCommit>> for State {
     fn from(staged: Result<StagedCommit>) -> Self {
         staged.map_or_else(Self::Failed, |staged| Self::Staged(staged, None))

@@ -169,6 +169,9 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// Those of [`commit`](Self::commit), with `auto_commit`; [`Error::RebalanceListener`],
     /// [`Error::MemberEvicted`]. The consumer has ended all the same.
     pub fn close(mut self) -> Result<()> {
+        if !self.closing_begins()? {
+            return Ok(());
+        }
         if let Some(Committing { future, commits }) = self.committing.take()
             && future.wait().is_err()
         {
@@ -262,8 +265,9 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         self.hear_of_commit()?;
         if let Some(polled) = self.polled.as_ref().filter(|polled| !polled.is_empty()) {
             let begun = self.commits_left(polled)?;
-            // This consumer's task goes on meanwhile. It is told if the commit fails.
-            let future = self.begin_commit(Ok(begun.clone()));
+            // If it cannot even be begun, no partition is given up. Otherwise this consumer's task goes on
+            // meanwhile, and is told if the commit fails.
+            let future = CommitFuture::from(self.stage(&begun, WrittenBy::Flusher)?);
             let mut commits = self.committing.take().map(|earlier| earlier.commits).unwrap_or_default();
             commits.extend(begun.into_iter().map(|commit| ((commit.topic_id, commit.partition), commit)));
             self.committing = Some(Committing { future, commits });
@@ -296,6 +300,8 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         let mut commits = Vec::with_capacity(polled.len());
         for commit in polled {
             let found = self.subscription.find(commit.place());
+            // One that is not this member's any more, or again, is its next owner's to commit.
+            let found = found.filter(|found| self.member.is_none() || found.epoch() == commit.epoch);
             match found.map(|assigned| assigned.log().check_readable()) {
                 Some(Ok(())) => commits.push(commit.clone()),
                 Some(Err(Error::TopicDeleted { .. })) | None => {}

@@ -95,6 +95,13 @@ impl Following {
         self.named.iter().any(|topic| &**topic.name() == name)
     }
 
+    fn check_named(&self) -> Result<()> {
+        match self.named.iter().find(|topic| topic.is_deleted()) {
+            Some(topic) => Err(Error::TopicDeleted { topic: topic.name().to_string() }),
+            None => Ok(()),
+        }
+    }
+
     /// Those who know of news in the catalog.
     pub(super) fn waiters(&self) -> &Arc<Waiters> {
         self.catalog.waiters()
@@ -157,10 +164,23 @@ impl<K, V> Consumer<K, V> {
         if self.following.as_ref().is_none_or(|following| following.is_named(topic)) {
             return;
         }
-        let is_gone =
-            |assigned: &Assigned| assigned.topic_name() == topic && assigned.log().check_readable().is_err();
-        for assigned in self.subscription.remove(is_gone) {
+        let is_gone = |assigned: &Assigned| assigned.topic_name() == topic && assigned.is_deleted();
+        let gone = self.subscription.remove(is_gone);
+        for assigned in &gone {
             assigned.log().waiters().unregister(&self.signal);
+        }
+        if let Some(member) = &mut self.member {
+            let news = gone.iter().filter(|assigned| !assigned.is_lost());
+            member.note_lost(&news.map(Assigned::topic_partition).collect::<Vec<_>>());
+        }
+    }
+
+    /// A member is told that a topic which it named was deleted, also if others had its partitions.
+    #[inline]
+    pub(super) fn check_named_topics(&self) -> Result<()> {
+        match (&self.member, &self.following) {
+            (Some(_), Some(following)) => following.check_named(),
+            _ => Ok(()),
         }
     }
 }

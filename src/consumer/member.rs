@@ -12,11 +12,13 @@ use super::rebalance::{BoxError, Rebalance, RebalanceListener};
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use crate::group::{
-    Assignor, Coordinator, Evicted, FormerGroup, Instance, JoinRequest, Membership, Place, SubscribedTopics,
+    Assignor, Coordinator, Evicted, FormerMembership, Instance, JoinRequest, Link, Membership, Place,
+    SubscribedTopics,
 };
 use crate::ids::TopicPartition;
-use crate::sync::Arc;
+use crate::log::Files;
 use crate::sync::signal::Signal;
+use crate::sync::{Arc, Mutex};
 
 /// What a member is, and how it joins.
 pub(super) struct Member {
@@ -24,11 +26,12 @@ pub(super) struct Member {
     pub(super) assignor: Arc<dyn Assignor>,
     pub(super) instance: Option<Instance>,
     pub(super) max_poll_interval: Option<Duration>,
-    pub(super) listener: Option<Box<dyn RebalanceListener>>,
+    /// In a lock only so that consumers can be shared.
+    pub(super) listener: Option<Mutex<Box<dyn RebalanceListener>>>,
     /// `None` from an eviction to the next poll.
     membership: Option<Membership>,
     /// From an eviction until it has joined again.
-    former: Option<FormerGroup>,
+    former: Option<FormerMembership>,
     /// A poll is under way.
     polls: bool,
     /// What is still to be told.
@@ -58,13 +61,14 @@ impl Member {
     ) -> Result<()> {
         let joined = coordinator.join(JoinRequest {
             group: &self.group,
+            former: self.former.as_ref(),
             topics,
             assignor: Arc::clone(&self.assignor),
             signal: Arc::clone(signal),
             instance: self.instance.clone(),
             max_poll_interval: self.max_poll_interval,
         })?;
-        (self.membership, self.former) = (Some(joined), None);
+        (self.membership, self.former, self.polls) = (Some(joined), None, true);
         Ok(())
     }
 
@@ -78,12 +82,6 @@ impl Member {
         self.membership.as_ref().is_some_and(|membership| membership.link().take_news())
     }
 
-    fn try_again(&self) {
-        if let Some(membership) = &self.membership {
-            membership.link().try_again();
-        }
-    }
-
     fn evicted(&self) -> Error {
         let (group, max_poll_interval) = (self.group.clone(), self.max_poll_interval.unwrap_or_default());
         Error::MemberEvicted { group, max_poll_interval }
@@ -91,9 +89,18 @@ impl Member {
 
     /// Tells the listener of partitions that are gone.
     fn tell_lost(&mut self, partitions: &[TopicPartition]) -> Result<()> {
-        match &mut self.listener {
-            Some(listener) if !partitions.is_empty() => listener.lost(partitions).map_err(listener_failed),
+        match &self.listener {
+            Some(listener) if !partitions.is_empty() => {
+                listener.lock().lost(partitions).map_err(listener_failed)
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// Tells the listener of partitions that are gone, while something else is being told.
+    pub(super) fn note_lost(&mut self, partitions: &[TopicPartition]) {
+        if let Err(failed) = self.tell_lost(partitions) {
+            self.untold.get_or_insert(failed);
         }
     }
 
@@ -105,7 +112,7 @@ impl Member {
         coordinator: &Coordinator,
         call: impl FnOnce(&mut dyn RebalanceListener, &mut Rebalance<'_>) -> Result<(), BoxError>,
     ) -> Result<()> {
-        let (Some(listener), Some(membership)) = (&mut self.listener, &self.membership) else {
+        let (Some(listener), Some(membership)) = (&self.listener, &self.membership) else {
             return Ok(());
         };
         if partitions.is_empty() {
@@ -113,7 +120,17 @@ impl Member {
         }
         let group = &self.group;
         let mut rebalance = Rebalance { partitions, subscription, coordinator, membership, group };
-        call(listener.as_mut(), &mut rebalance).map_err(listener_failed)
+        call(listener.lock().as_mut(), &mut rebalance).map_err(listener_failed)
+    }
+}
+
+/// A change of hands that is not finished. Unless it is, by an error or a panic of the user's code, the next
+/// look tries again.
+struct Unfinished(Option<Arc<Link>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.take().inspect(|link| link.try_again());
     }
 }
 
@@ -126,7 +143,9 @@ impl<K, V> Consumer<K, V> {
     pub(super) fn join(&mut self) -> Result<()> {
         let (Some(following), Some(member)) = (&mut self.following, &mut self.member) else { return Ok(()) };
         member.join(&self.coordinator, following.look(), &self.signal)?;
-        if member.take_news() { self.rebalance() } else { Ok(()) }
+        let outcome = if member.take_news() { self.rebalance() } else { Ok(()) };
+        self.poll_ends();
+        outcome
     }
 
     /// A poll begins, or goes on.
@@ -160,11 +179,9 @@ impl<K, V> Consumer<K, V> {
                     return self.lose_membership();
                 }
             }
-            None => self.join_again()?,
+            None => return self.join_again(),
         }
-        if let Some(member) = &mut self.member {
-            member.polls = true;
-        }
+        member.polls = true;
         Ok(())
     }
 
@@ -176,9 +193,10 @@ impl<K, V> Consumer<K, V> {
             assigned.log().waiters().unregister(&self.signal);
         }
         // What was polled and not committed comes again, to others.
+        self.committing = None;
         self.polled = self.polled.take().map(|_| Vec::new());
         let Some(member) = &mut self.member else { return Ok(()) };
-        member.former = member.membership.take().map(|membership| membership.group());
+        member.former = member.membership.take().map(Membership::into_former);
         let lost: Vec<TopicPartition> = lost.iter().map(Assigned::topic_partition).collect();
         let evicted = member.evicted();
         match member.tell_lost(&lost) {
@@ -193,11 +211,7 @@ impl<K, V> Consumer<K, V> {
     fn join_again(&mut self) -> Result<()> {
         self.coordinator.check_open()?;
         if let (Some(following), Some(member)) = (&mut self.following, &mut self.member) {
-            let topics = following.look();
-            member.join(&self.coordinator, topics, &self.signal)?;
-            if let Some(membership) = &member.membership {
-                membership.link().poll_begins().map_err(|Evicted| member.evicted())?;
-            }
+            member.join(&self.coordinator, following.look(), &self.signal)?;
         }
         Ok(())
     }
@@ -216,13 +230,11 @@ impl<K, V> Consumer<K, V> {
     /// member. What cannot be done is tried again with the next look.
     #[cold]
     pub(super) fn rebalance(&mut self) -> Result<()> {
-        let outcome = self.try_to_rebalance();
-        if outcome.is_err()
-            && let Some(member) = &self.member
-        {
-            member.try_again();
-        }
-        outcome
+        let membership = self.member.as_ref().and_then(Member::membership);
+        let mut unfinished = Unfinished(membership.map(|membership| Arc::clone(membership.link())));
+        self.try_to_rebalance()?;
+        unfinished.0 = None;
+        Ok(())
     }
 
     fn try_to_rebalance(&mut self) -> Result<()> {
@@ -252,6 +264,7 @@ impl<K, V> Consumer<K, V> {
         for assigned in self.subscription.remove(|a| is_going(a) && !a.is_deleted()) {
             assigned.log().waiters().unregister(&self.signal);
         }
+        self.subscription.iter_mut().filter(|assigned| is_going(assigned)).for_each(Assigned::set_lost);
         if let Some(membership) = &member.membership {
             membership.release(places);
         }
@@ -295,16 +308,47 @@ impl<K, V> Consumer<K, V> {
         outcome.and(told)
     }
 
+    /// The consumer is being closed. Whether it still is a member, if it was one: then it can commit.
+    pub(super) fn closing_begins(&mut self) -> Result<bool> {
+        self.subscription.read_files(Files::Here);
+        let Some(member) = &mut self.member else { return Ok(true) };
+        if let Some(untold) = member.untold.take() {
+            return Err(untold);
+        }
+        match &member.membership {
+            None => Ok(false),
+            Some(membership) if membership.link().poll_begins() == Err(Evicted) => {
+                self.lose_membership().map(|()| false)
+            }
+            Some(_) => Ok(true),
+        }
+    }
+
     /// The consumer is being closed: its listener is told that all partitions go.
     pub(super) fn tell_closing(&mut self) -> Result<()> {
         let Some(member) = &mut self.member else { return Ok(()) };
-        if member.membership.as_ref().is_some_and(|membership| membership.link().is_evicted()) {
-            return self.lose_membership();
-        }
-        let all = self.subscription.iter().map(Assigned::topic_partition).collect();
-        member.tell(all, &mut self.subscription, &self.coordinator, |listener, rebalance| {
+        let left = self.subscription.iter().filter(|assigned| !assigned.is_lost() && !assigned.is_deleted());
+        let left = left.map(Assigned::topic_partition).collect();
+        member.tell(left, &mut self.subscription, &self.coordinator, |listener, rebalance| {
             listener.revoked(rebalance)
         })
+    }
+
+    /// The id of this member in its group, as in [`Broker::describe_group`](crate::Broker::describe_group);
+    /// `None` without a group, with partitions assigned by hand, and after an eviction until the next poll.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// let consumer = broker.consumer::<String, u64>().topic("payments").group("ledger").build()?;
+    /// let group = broker.describe_group("ledger")?;
+    /// assert_eq!(consumer.member_id(), Some(group.members[0].member_id));
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    #[must_use]
+    pub fn member_id(&self) -> Option<u64> {
+        Some(self.member.as_ref()?.membership()?.id())
     }
 }
 

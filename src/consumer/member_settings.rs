@@ -8,7 +8,7 @@ use super::rebalance::RebalanceListener;
 use crate::error::{Error, Result};
 use crate::group::{Assignor, Instance, StickyAssignor, check_instance_id};
 use crate::record::codec::Codec;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 /// Kafka's `session.timeout.ms`.
 const DEFAULT_INSTANCE_TIMEOUT: Duration = Duration::from_secs(45);
@@ -63,7 +63,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
     /// # broker.open_topic("payments", TopicConfig::new())?;
     /// # broker.producer::<String, u64>("payments")?.send("alice", 200)?;
     /// let builder = broker.consumer::<String, u64>().topic("payments").group("ledger");
-    /// let mut slow = builder.max_poll_interval(Duration::from_millis(1)).build()?;
+    /// let mut slow = builder.max_poll_interval(Duration::from_millis(200)).build()?;
     /// let records = slow.poll(Duration::from_secs(1))?;
     /// while broker.describe_group("ledger").is_ok_and(|group| !group.members.is_empty()) {
     ///     std::thread::sleep(Duration::from_millis(1)); // the work takes too long
@@ -163,7 +163,7 @@ impl MemberSettings {
         let timeout = self.instance_timeout.unwrap_or(DEFAULT_INSTANCE_TIMEOUT);
         member.instance = self.instance_id.map(|id| Instance { id: Arc::from(id), timeout });
         member.max_poll_interval = self.max_poll_interval;
-        member.listener = self.listener;
+        member.listener = self.listener.map(Mutex::new);
         Ok(Some(member))
     }
 }

@@ -115,6 +115,8 @@ pub struct Consumer<K, V> {
     committing: Option<Committing>,
     /// `None` without a group, and for partitions assigned by hand.
     member: Option<Member>,
+    /// The look before said why partitions cannot be taken in.
+    told_of_trouble: bool,
     codecs: PhantomData<fn() -> (K, V)>,
 }
 
@@ -230,12 +232,28 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         } else {
             self.begin_commit_polled()?;
         }
-        self.follow()?;
+        if let Err(error) = self.follow() {
+            // Told with every other look: what can be read is not to wait for what cannot be begun.
+            self.told_of_trouble = !self.told_of_trouble;
+            if !self.told_of_trouble
+                && let runs = self.fetch(min_bytes)?
+                && !runs.is_empty()
+            {
+                return Ok(runs);
+            }
+            return Err(error);
+        }
+        self.fetch(min_bytes)
+    }
+
+    #[inline]
+    fn fetch(&mut self, min_bytes: Option<usize>) -> Result<Vec<PartitionRun>> {
         if self.subscription.is_empty() {
             self.coordinator.check_open()?;
         }
         let outcome = self.subscription.fetch(min_bytes);
         match &outcome {
+            Ok(runs) if runs.is_empty() => self.check_named_topics()?,
             Ok(runs) => self.note_polled(runs),
             Err(Error::TopicDeleted { topic }) => self.leave_deleted(topic),
             Err(_) => {}

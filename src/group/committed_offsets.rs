@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::log::{Cursor, Fate, Files, PartitionLog, Pending, WrittenBy};
 use crate::record::frame::NewRecord;
-use crate::sync::{Arc, EventListener, Mutex, MutexGuard};
+use crate::sync::{Arc, AtomicI64, EventListener, Mutex, MutexGuard, Ordering};
 
 /// How long committed offsets are kept after their group lost its last member; Kafka's
 /// `offsets.retention.minutes`.
@@ -80,6 +80,8 @@ pub(crate) struct CommittedOffsets {
     log: Log,
     clock: Arc<dyn Clock>,
     retention: Duration,
+    /// When groups were last looked through for those that have expired, in milliseconds since the epoch.
+    swept: AtomicI64,
 }
 
 /// What a group has committed, and when that expires.
@@ -89,9 +91,10 @@ struct GroupOffsets {
     has_members: bool,
     /// In milliseconds since the epoch.
     last_commit: Option<i64>,
-    /// Since when it has had no members, as far as that is known.
+    /// Since when it has had no members, as far as that is known; for one that never had any, since its first
+    /// commit by hand.
     emptied: Option<i64>,
-    /// Whether the log says since when it has had no members, so that it has to say if that ends.
+    /// Whether the log says so. Then it has to say too if that ends.
     emptied_in_log: bool,
 }
 
@@ -111,20 +114,27 @@ impl Slot {
     }
 
     fn set(&mut self, committed: Option<CommittedOffset>, fate: Option<Fate>) {
-        let decided = self.undecided.iter().take_while(|(_, fate)| fate.is_decided()).count();
-        for (committed, fate) in self.undecided.drain(..decided) {
-            if !fate.is_lost() {
-                self.settled = committed;
-            }
-        }
+        self.settle();
         match fate {
             Some(fate) => self.undecided.push((committed, fate)),
             None => self.settled = committed,
         }
     }
 
-    fn is_void(&self) -> bool {
-        self.settled.is_none() && self.undecided.iter().all(|(_, fate)| fate.is_lost())
+    /// Takes over what has been decided.
+    fn settle(&mut self) {
+        let decided = self.undecided.iter().take_while(|(_, fate)| fate.is_decided()).count();
+        for (committed, fate) in self.undecided.drain(..decided) {
+            if !fate.is_lost() {
+                self.settled = committed;
+            }
+        }
+    }
+
+    /// Whether nothing is there, and nothing can come back.
+    fn is_void(&mut self) -> bool {
+        self.settle();
+        self.settled.is_none() && self.undecided.is_empty()
     }
 }
 
@@ -144,9 +154,39 @@ impl GroupOffsets {
         self.places.entry(place).or_default().set(committed, fate.cloned());
     }
 
+    /// What has to be written for nothing to be left of it.
     fn removals(&self, group: &str) -> Vec<GroupRecord> {
+        let group = || group.to_owned();
         let places = self.places.keys();
-        places.map(|&place| GroupRecord::Commit { group: group.to_owned(), place, committed: None }).collect()
+        let places = places.map(|&place| GroupRecord::Commit { group: group(), place, committed: None });
+        let emptied = self.emptied_in_log.then(|| GroupRecord::Emptied { group: group(), since: None });
+        places.chain(emptied).collect()
+    }
+
+    /// What has to be written to change it; `since` is since when it has no members then.
+    fn records_of_change(
+        &self,
+        group: &str,
+        changes: &[(Place, Option<CommittedOffset>)],
+        since: Option<i64>,
+        is_expired: bool,
+    ) -> Vec<GroupRecord> {
+        let mut records = if is_expired { self.removals(group) } else { Vec::new() };
+        records.extend(changes.iter().map(|(place, committed)| GroupRecord::Commit {
+            group: group.to_owned(),
+            place: *place,
+            committed: committed.clone(),
+        }));
+        if is_expired || self.emptied_in_log != since.is_some() {
+            records.push(GroupRecord::Emptied { group: group.to_owned(), since });
+        }
+        records
+    }
+
+    /// Drops what is void; whether there is nothing to be remembered.
+    fn is_nothing(&mut self) -> bool {
+        self.places.retain(|_, slot| !slot.is_void());
+        self.places.is_empty() && !self.has_members && !self.emptied_in_log
     }
 }
 
@@ -190,7 +230,16 @@ impl StagedCommit {
 
 impl CommittedOffsets {
     pub(crate) fn in_memory(clock: Arc<dyn Clock>, retention: Duration) -> Self {
-        Self { groups: Mutex::default(), log: Log::Memory, clock, retention }
+        Self::new(BTreeMap::new(), Log::Memory, clock, retention)
+    }
+
+    fn new(
+        groups: BTreeMap<String, GroupOffsets>,
+        log: Log,
+        clock: Arc<dyn Clock>,
+        retention: Duration,
+    ) -> Self {
+        Self { groups: Mutex::new(groups), log, clock, retention, swept: AtomicI64::new(i64::MIN) }
     }
 
     /// Those that `log` holds, if there is one; no others can be committed.
@@ -200,7 +249,7 @@ impl CommittedOffsets {
         retention: Duration,
     ) -> Result<Self> {
         let Some(log) = log else {
-            return Ok(Self { groups: Mutex::default(), log: Log::ReadOnly, clock, retention });
+            return Ok(Self::new(BTreeMap::new(), Log::ReadOnly, clock, retention));
         };
         Ok(Self { log: Log::ReadOnly, ..Self::open(log, clock, retention)? })
     }
@@ -230,8 +279,8 @@ impl CommittedOffsets {
             // Nobody could write down when it lost its members: it may have had some until just now.
             offsets.emptied.get_or_insert(now);
         }
-        groups.retain(|_, offsets| !offsets.places.is_empty());
-        Ok(Self { groups: Mutex::new(groups), log: Log::Disk(log), clock, retention })
+        groups.retain(|_, offsets| !offsets.is_nothing());
+        Ok(Self::new(groups, Log::Disk(log), clock, retention))
     }
 
     /// Commits for a group, all or nothing; as durable as the internal topic when it returns.
@@ -262,25 +311,37 @@ impl CommittedOffsets {
         }
         let now = self.clock.now().as_millis();
         let mut groups = self.groups.lock();
-        let revives = groups.get(group).is_some_and(|known| known.has_members && known.emptied_in_log);
-        let mut records = Vec::new();
-        if matches!(self.log, Log::Disk(_)) {
-            let group = || group.to_owned();
-            records.extend(changes.iter().map(|(place, committed)| GroupRecord::Commit {
-                group: group(),
-                place: *place,
-                committed: committed.clone(),
-            }));
-            records.extend(revives.then(|| GroupRecord::Emptied { group: group(), since: None }));
+        if !groups.contains_key(group) && changes.iter().all(|(_, committed)| committed.is_none()) {
+            return Ok(StagedCommit { pending: None });
         }
-        let staged = self.stage_records(&records, now, by)?;
         let offsets = groups.entry(group.to_owned()).or_default();
-        offsets.last_commit = Some(now);
-        offsets.emptied_in_log &= !revives;
+        let is_expired = offsets.is_expired(now, self.retention);
+        // Who commits by hand may never have members: the group expires some time after that.
+        let since = (!offsets.has_members).then_some(offsets.emptied.filter(|_| !is_expired).unwrap_or(now));
+        let records = match &self.log {
+            Log::Disk(_) => offsets.records_of_change(group, &changes, since, is_expired),
+            Log::Memory | Log::ReadOnly => Vec::new(),
+        };
+        let staged = match self.stage_records(&records, now, by) {
+            Ok(staged) => staged,
+            Err(error) => {
+                if offsets.is_nothing() {
+                    groups.remove(group);
+                }
+                return Err(error);
+            }
+        };
+        if is_expired {
+            offsets.places.clear();
+        }
+        offsets.emptied = since;
+        offsets.emptied_in_log = since.is_some() && matches!(self.log, Log::Disk(_));
+        if changes.iter().any(|(_, committed)| committed.is_some()) {
+            offsets.last_commit = Some(now);
+        }
         for (place, committed) in changes {
             offsets.set(place, committed, staged.fate().as_ref());
         }
-        offsets.places.retain(|_, slot| !slot.is_void());
         Ok(staged)
     }
 
@@ -293,7 +354,7 @@ impl CommittedOffsets {
             if !matches!(self.log, Log::ReadOnly) {
                 drop(self.stage_records(&offsets.removals(group), now, WrittenBy::Flusher)?);
             }
-            *offsets = GroupOffsets { emptied_in_log: offsets.emptied_in_log, ..GroupOffsets::default() };
+            *offsets = GroupOffsets::default();
         }
         (offsets.has_members, offsets.emptied) = (true, None);
         if offsets.emptied_in_log {
@@ -308,16 +369,34 @@ impl CommittedOffsets {
     pub(crate) fn note_empty(&self, group: &str) {
         let now = self.clock.now().as_millis();
         let mut groups = self.groups.lock();
+        self.sweep(&mut groups, now);
         let Some(offsets) = groups.get_mut(group) else { return };
         (offsets.has_members, offsets.emptied) = (false, Some(now));
-        offsets.places.retain(|_, slot| !slot.is_void());
-        if offsets.places.is_empty() {
+        if offsets.is_nothing() {
             groups.remove(group);
             return;
         }
         let record = GroupRecord::Emptied { group: group.to_owned(), since: Some(now) };
         // If it cannot be written, the group expires later: the next open takes its own time for it.
-        offsets.emptied_in_log |= self.stage_records(&[record], now, WrittenBy::Flusher).is_ok();
+        let is_written = self.stage_records(&[record], now, WrittenBy::Flusher).is_ok();
+        offsets.emptied_in_log |= is_written && matches!(self.log, Log::Disk(_));
+    }
+
+    /// Drops the groups that have expired, from time to time: a name that is never used again is not to take
+    /// memory for ever.
+    fn sweep(&self, groups: &mut BTreeMap<String, GroupOffsets>, now: i64) {
+        let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
+        let swept = self.swept.load(Ordering::Relaxed);
+        if now < swept.saturating_add(retention / 8) {
+            return;
+        }
+        self.swept.store(now, Ordering::Relaxed);
+        groups.retain(|group, offsets| {
+            // What cannot be written now is written later.
+            let is_gone = offsets.is_expired(now, self.retention)
+                && self.stage_records(&offsets.removals(group), now, WrittenBy::Flusher).is_ok();
+            !is_gone && !offsets.is_nothing()
+        });
     }
 
     /// Makes all commits so far survive a power loss.
@@ -342,7 +421,7 @@ impl CommittedOffsets {
             for offsets in groups.values_mut() {
                 offsets.places.retain(|(topic, _), _| *topic != topic_id);
             }
-            groups.retain(|_, offsets| offsets.has_members || !offsets.places.is_empty());
+            groups.retain(|_, offsets| !offsets.is_nothing());
             staged
         };
         staged.wait()

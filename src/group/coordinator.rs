@@ -51,26 +51,36 @@ impl Groups {
     }
 
     /// A group that is to have its first member.
-    fn begin(&mut self, name: &str, assignor: Arc<dyn Assignor>) -> Arc<Cell> {
+    fn begin(&mut self, name: &str, assignor: Arc<dyn Assignor>, assignor_name: String) -> Arc<Cell> {
         let left = self.left.remove(name).and_then(|cell| cell.upgrade());
-        let cell = left.filter(|cell| cell.assignor.name() == assignor.name());
-        let cell = cell
-            .unwrap_or_else(|| Arc::new(Cell { name: name.to_owned(), assignor, state: Mutex::default() }));
+        let cell = left.filter(|cell| cell.assignor_name == assignor_name);
+        let cell = cell.unwrap_or_else(|| {
+            let (name, state) = (name.to_owned(), Mutex::default());
+            Arc::new(Cell { name, assignor, assignor_name, state })
+        });
         self.active.insert(name.to_owned(), Arc::clone(&cell));
         cell
     }
 }
 
-/// What a consumer that was evicted keeps of its group.
+/// What a consumer that was evicted keeps: while it does, the group remembers where it was.
 #[derive(Debug)]
-pub(crate) struct FormerGroup {
-    _cell: Arc<Cell>,
+pub(crate) struct FormerMembership {
+    cell: Arc<Cell>,
+    id: MemberId,
+}
+
+impl Drop for FormerMembership {
+    fn drop(&mut self) {
+        self.cell.state.lock().group.forget_evicted(self.id);
+    }
 }
 
 /// A group, and what is said to its members.
 struct Cell {
     name: String,
     assignor: Arc<dyn Assignor>,
+    assignor_name: String,
     state: Mutex<State>,
 }
 
@@ -94,6 +104,8 @@ struct State {
 /// Who wants to join a group.
 pub(crate) struct JoinRequest<'a> {
     pub(crate) group: &'a str,
+    /// For one that was evicted.
+    pub(crate) former: Option<&'a FormerMembership>,
     pub(crate) topics: SubscribedTopics,
     pub(crate) assignor: Arc<dyn Assignor>,
     pub(crate) signal: Arc<Signal>,
@@ -203,24 +215,29 @@ impl Coordinator {
 
     /// Joins a group; the membership ends when it is dropped, but for that of a static member.
     pub(crate) fn join(self: &Arc<Self>, request: JoinRequest<'_>) -> Result<Membership> {
-        let JoinRequest { group, topics, assignor, signal, instance, max_poll_interval } = request;
-        let link = Arc::new(Link::new(signal, max_poll_interval));
-        if max_poll_interval.is_some() || instance.is_some() {
+        let is_limited = request.max_poll_interval.is_some() || request.instance.is_some();
+        // Others' code: asked before a lock is taken.
+        let assignor_name = request.assignor.name().to_owned();
+        let membership = self.enter(request, assignor_name)?;
+        if is_limited {
+            // If that fails, the member leaves again.
             self.deadlines.watch(self)?;
         }
+        Ok(membership)
+    }
+
+    fn enter(self: &Arc<Self>, request: JoinRequest<'_>, assignor_name: String) -> Result<Membership> {
+        let JoinRequest { group, former, topics, assignor, signal, instance, max_poll_interval } = request;
         let mut groups = self.groups.lock();
-        let cell = match groups.active.get(group) {
-            Some(cell) if cell.assignor.name() != assignor.name() => {
-                return Err(Error::AssignorMismatch {
-                    group: group.to_owned(),
-                    existing: cell.assignor.name().to_owned(),
-                    requested: assignor.name().to_owned(),
-                });
+        let cell = match groups.active.get(group).cloned() {
+            Some(cell) if cell.assignor_name != assignor_name => {
+                let (group, existing) = (group.to_owned(), cell.assignor_name.clone());
+                return Err(Error::AssignorMismatch { group, existing, requested: assignor_name });
             }
-            Some(cell) => Arc::clone(cell),
+            Some(cell) => cell,
             None => {
                 self.committed.note_members(group)?;
-                groups.begin(group, assignor)
+                groups.begin(group, assignor, assignor_name)
             }
         };
         let mut state = cell.state.lock();
@@ -238,13 +255,14 @@ impl Coordinator {
             }
             None => {
                 let id = self.next_member.fetch_add(1, Ordering::Relaxed);
-                state.group.join(id, instance_id, topics);
+                state.group.join(id, former.map(|former| former.id), instance_id, topics);
                 id
             }
         };
+        let link = Arc::new(Link::new(signal, max_poll_interval));
         state.links.insert(id, Arc::clone(&link));
         drop(state);
-        Ok(Membership { coordinator: Arc::clone(self), cell, id, link, instance })
+        Ok(Membership { coordinator: Arc::clone(self), cell, id, link, instance, is_kept: false })
     }
 
     /// What is known of a group; `None` if it has no members.
@@ -259,7 +277,7 @@ impl Coordinator {
         });
         Some(GroupFacts {
             generation: state.group.generation(),
-            assignor: cell.assignor.name().to_owned(),
+            assignor: cell.assignor_name.clone(),
             is_settled: state.group.is_settled(),
             members: members.collect(),
             partitions: state.group.partitions().collect(),
@@ -278,11 +296,33 @@ impl Coordinator {
         change: impl FnOnce(&CommittedOffsets) -> Result<T>,
     ) -> Result<T> {
         // Nobody joins meanwhile.
-        let groups = self.groups.lock();
+        let mut groups = self.groups.lock();
         if groups.active.contains_key(group) {
             return Err(Error::GroupInUse { group: group.to_owned() });
         }
-        change(&self.committed)
+        let changed = change(&self.committed)?;
+        // It begins anew, whoever may come back.
+        groups.left.remove(group);
+        Ok(changed)
+    }
+
+    /// Waits no longer for a static member that is away; whether there is one.
+    pub(crate) fn remove_instance(&self, group: &str, instance_id: &str) -> Result<bool> {
+        let (cell, id) = {
+            let groups = self.groups.lock();
+            let Some(cell) = groups.active.get(group) else { return Ok(false) };
+            let state = cell.state.lock();
+            match state.group.instance(instance_id) {
+                None => return Ok(false),
+                Some((_, member)) if member.present => {
+                    let (group, instance_id) = (group.to_owned(), instance_id.to_owned());
+                    return Err(Error::InstanceInUse { group, instance_id });
+                }
+                Some((id, _)) => (Arc::clone(cell), id),
+            }
+        };
+        self.leave(&cell, id, |state| state.absent.contains_key(&id));
+        Ok(true)
     }
 
     /// Begins to commit for a consumer that is no member. What members read is theirs.
@@ -321,7 +361,8 @@ impl Coordinator {
         let others = {
             let mut groups = self.groups.lock();
             let mut state = cell.state.lock();
-            if !is_to_go(&state) || !state.group.leave(id) {
+            let is_evicted = state.links.get(&id).is_some_and(|link| link.is_evicted());
+            if !is_to_go(&state) || !state.group.leave(id, is_evicted) {
                 return;
             }
             state.links.remove(&id);
@@ -333,6 +374,8 @@ impl Coordinator {
             state.all_links()
         };
         ring(&others);
+        // One limit less.
+        self.deadlines.look_again();
     }
 }
 
@@ -371,16 +414,23 @@ pub(crate) struct Membership {
     id: MemberId,
     link: Arc<Link>,
     instance: Option<Instance>,
+    /// Of one that was evicted: a [`FormerMembership`] goes on.
+    is_kept: bool,
 }
 
 impl Membership {
+    pub(crate) fn id(&self) -> MemberId {
+        self.id
+    }
+
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
-    /// What is kept of the group when this membership ends.
-    pub(crate) fn group(&self) -> FormerGroup {
-        FormerGroup { _cell: Arc::clone(&self.cell) }
+    /// What is kept of a membership that was evicted.
+    pub(crate) fn into_former(mut self) -> FormerMembership {
+        self.is_kept = true;
+        FormerMembership { cell: Arc::clone(&self.cell), id: self.id }
     }
 
     /// The member subscribes otherwise.
@@ -406,7 +456,7 @@ impl Membership {
             let assigning = Assigning(&self.cell);
             let assignment = self.cell.assignor.assign(&snapshot.subscription);
             assignor::check(&snapshot.subscription, &assignment).map_err(|reason| {
-                let (group, assignor) = (self.cell.name.clone(), self.cell.assignor.name().to_owned());
+                let (group, assignor) = (self.cell.name.clone(), self.cell.assignor_name.clone());
                 Error::InvalidAssignment { group, assignor, reason }
             })?;
             let concerned = {
@@ -485,7 +535,11 @@ impl Drop for Assigning<'_> {
 impl Drop for Membership {
     fn drop(&mut self) {
         let Some(instance) = self.instance.as_ref().filter(|_| !self.link.is_evicted()) else {
-            return self.coordinator.leave(&self.cell, self.id, |_| true);
+            self.coordinator.leave(&self.cell, self.id, |_| true);
+            if self.link.is_evicted() && !self.is_kept {
+                self.cell.state.lock().group.forget_evicted(self.id);
+            }
+            return;
         };
         let next = {
             let mut state = self.cell.state.lock();

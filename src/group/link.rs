@@ -36,7 +36,8 @@ impl Link {
         let liveness = max_poll_interval.map(|max_poll_interval| Liveness {
             max_poll_interval,
             since: Instant::now(),
-            state: AtomicU64::new(1),
+            // It is being built, which is like a poll.
+            state: AtomicU64::new(POLLING),
         });
         Self { news: AtomicBool::new(true), signal, liveness }
     }

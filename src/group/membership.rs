@@ -43,6 +43,9 @@ pub(crate) struct SubscribedTopics {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     members: BTreeMap<MemberId, Member>,
+    /// What members subscribed to that were evicted and whose consumers still exist: they may come back, and
+    /// then miss nothing that was sent meanwhile.
+    evicted: BTreeMap<MemberId, Arc<SubscribedTopics>>,
     topics: BTreeMap<u64, GroupTopic>,
     /// Who reads a partition, and since which assignment of it.
     owners: BTreeMap<Place, (MemberId, Epoch)>,
@@ -79,7 +82,8 @@ struct GroupTopic {
     /// How many of them were there when the first member that subscribes to it was built. In the others,
     /// which came later, nothing may be missed.
     at_first: u32,
-    catalog_version: u64,
+    /// The first version of the catalog that has it.
+    made_at: u64,
 }
 
 /// What an assignor is asked, and what for.
@@ -135,8 +139,14 @@ impl Group {
         Some(TopicPartition::new(&*self.topics.get(&topic_id)?.name, partition))
     }
 
-    /// Takes in a member that is new.
-    pub(super) fn join(&mut self, id: MemberId, instance_id: Option<Arc<str>>, topics: SubscribedTopics) {
+    /// Takes in a member; `former` is who it was before it was evicted.
+    pub(super) fn join(
+        &mut self,
+        id: MemberId,
+        former: Option<MemberId>,
+        instance_id: Option<Arc<str>>,
+        topics: SubscribedTopics,
+    ) {
         let topics = Arc::new(topics);
         let member = Member {
             instance_id,
@@ -147,8 +157,11 @@ impl Group {
             meant: BTreeSet::new(),
         };
         self.members.insert(id, member);
-        self.set_topics(id, &topics, true);
+        self.set_topics(id, &topics, former.is_none());
         self.version += 1;
+        if let Some(former) = former {
+            self.forget_evicted(former);
+        }
     }
 
     /// The consumer of a static member is there again. Its partitions are still meant for it.
@@ -185,18 +198,17 @@ impl Group {
 
     fn set_topics(&mut self, id: MemberId, topics: &Arc<SubscribedTopics>, is_built: bool) {
         // Members that follow what is made later, and have not looked since then, were to miss nothing of it.
-        let followers = self.members.values().map(|member| &member.topics).filter(|topics| topics.follows);
-        let oldest_look = followers.map(|topics| topics.catalog_version).min();
+        let known = self.members.values().map(|member| &member.topics).chain(self.evicted.values());
+        let oldest_look = known.filter(|topics| topics.follows).map(|topics| topics.catalog_version).min();
         for (&topic_id, topic) in &topics.topics {
             let is_new = !is_built || oldest_look.is_some_and(|looked_at| topic.made_at > looked_at);
             let known = self.topics.entry(topic_id).or_insert_with(|| GroupTopic {
                 name: Arc::clone(&topic.name),
                 partitions: 0,
                 at_first: if is_new { 0 } else { topic.partitions },
-                catalog_version: 0,
+                made_at: topic.made_at,
             });
             known.partitions = known.partitions.max(topic.partitions);
-            known.catalog_version = known.catalog_version.max(topics.catalog_version);
         }
         let same = self.members.values().find(|other| other.topics.topics.keys().eq(topics.topics.keys()));
         let names = same.map_or_else(
@@ -212,7 +224,8 @@ impl Group {
     /// Forgets the topics that nobody subscribes to any more.
     fn drop_topics(&mut self) {
         let members = &self.members;
-        let mut kept = BTreeSet::new();
+        let evicted = self.evicted.values().flat_map(|topics| topics.topics.keys().copied());
+        let mut kept: BTreeSet<u64> = evicted.collect();
         let mut seen: Vec<&Arc<BTreeSet<String>>> = Vec::new();
         for member in members.values() {
             if !seen.iter().any(|names| Arc::ptr_eq(names, &member.names)) {
@@ -234,21 +247,28 @@ impl Group {
         self.release(id, &owned)
     }
 
-    /// A member is gone; whether it was there.
-    pub(super) fn leave(&mut self, id: MemberId) -> bool {
+    /// A member is gone; whether it was there. The consumer of one that was evicted may come back.
+    pub(super) fn leave(&mut self, id: MemberId, is_evicted: bool) -> bool {
         let Some(member) = self.members.remove(&id) else { return false };
+        if is_evicted {
+            self.evicted.insert(id, Arc::clone(&member.topics));
+        }
         for place in &member.owned {
             self.owners.remove(place);
         }
         for place in &member.meant {
             self.meant.remove(place);
         }
-        if !self.members.is_empty() {
-            // One without members is remembered as it was, in case that one who was evicted comes back.
-            self.drop_topics();
-        }
+        self.drop_topics();
         self.version += 1;
         true
+    }
+
+    /// The consumer of a member that was evicted is gone, or a member again.
+    pub(super) fn forget_evicted(&mut self, id: MemberId) {
+        if self.evicted.remove(&id).is_some() {
+            self.drop_topics();
+        }
     }
 
     pub(super) fn is_stale(&self) -> bool {
@@ -266,7 +286,7 @@ impl Group {
         for (&id, topic) in &self.topics {
             // Of topics of one name, all but the latest were deleted.
             let other = ids.get(&*topic.name).and_then(|other| self.topics.get(other));
-            if other.is_none_or(|other| other.catalog_version < topic.catalog_version) {
+            if other.is_none_or(|other| other.made_at < topic.made_at) {
                 ids.insert(topic.name.to_string(), id);
             }
         }
@@ -427,9 +447,9 @@ mod tests {
     #[test]
     fn a_partition_is_taken_only_when_it_was_given_up() {
         let (mut group, mut epoch) = (Group::default(), 1);
-        group.join(1, None, topics(2));
+        group.join(1, None, None, topics(2));
         assert_eq!(poll(&mut group, 1, &mut epoch), (0, 2));
-        group.join(2, None, topics(2));
+        group.join(2, None, None, topics(2));
         assert_eq!(poll(&mut group, 2, &mut epoch), (0, 0));
         assert!(!group.is_settled());
         assert_eq!(poll(&mut group, 1, &mut epoch), (1, 0));
@@ -441,10 +461,10 @@ mod tests {
     #[test]
     fn an_assignment_of_yesterday_is_not_installed() {
         let mut group = Group::default();
-        group.join(1, None, topics(2));
+        group.join(1, None, None, topics(2));
         let snapshot = group.snapshot();
         let assignment = StickyAssignor.assign(&snapshot.subscription);
-        group.join(2, None, topics(2));
+        group.join(2, None, None, topics(2));
         assert!(!group.install(&snapshot, &assignment));
         assert_eq!((group.generation(), group.is_stale()), (0, true));
     }
@@ -452,8 +472,8 @@ mod tests {
     #[test]
     fn growth_that_two_members_tell_of_is_one_change() {
         let (mut group, mut epoch) = (Group::default(), 1);
-        group.join(1, None, topics(1));
-        group.join(2, None, topics(1));
+        group.join(1, None, None, topics(1));
+        group.join(2, None, None, topics(1));
         assign(&mut group);
         assert!(group.subscribe(1, topics(3)));
         assert!(!group.subscribe(2, topics(3)));
@@ -466,9 +486,9 @@ mod tests {
     #[test]
     fn what_came_later_is_known_from_what_was_there_at_first() {
         let (mut group, mut epoch) = (Group::default(), 1);
-        group.join(1, None, topics(1));
+        group.join(1, None, None, topics(1));
         group.subscribe(1, topics(2));
-        group.join(2, None, topics(3));
+        group.join(2, None, None, topics(3));
         assign(&mut group);
         let mut taken = group.take(1, &mut epoch);
         taken.extend(group.take(2, &mut epoch));
@@ -479,11 +499,11 @@ mod tests {
     #[test]
     fn where_reading_began_is_told_to_the_next_and_forgotten_with_the_topic() {
         let (mut group, mut epoch) = (Group::default(), 1);
-        group.join(1, None, topics(1));
+        group.join(1, None, None, topics(1));
         poll(&mut group, 1, &mut epoch);
         group.note_begun((TOPIC, 0), 7);
-        group.join(2, None, topics(1));
-        group.leave(1);
+        group.join(2, None, None, topics(1));
+        group.leave(1, false);
         assign(&mut group);
         let taken = group.take(2, &mut epoch);
         assert_eq!((taken[0].begun, taken[0].epoch), (Some(7), 2));
@@ -494,12 +514,11 @@ mod tests {
     #[test]
     fn of_topics_of_one_name_only_the_latest_is_assigned() {
         let (mut group, mut epoch) = (Group::default(), 1);
-        group.join(1, None, topics(2));
+        group.join(1, None, None, topics(2));
         poll(&mut group, 1, &mut epoch);
         let mut later = topics(2);
-        later.topics = BTreeMap::from([(10, later.topics[&TOPIC].clone())]);
-        later.catalog_version = 100;
-        group.join(2, None, later);
+        later.topics = BTreeMap::from([(10, SubscribedTopic { made_at: 1, ..later.topics[&TOPIC].clone() })]);
+        group.join(2, None, None, later);
         assign(&mut group);
         assert_eq!(group.to_revoke(1), [(TOPIC, 0), (TOPIC, 1)], "they are gone");
         let taken = group.take(2, &mut epoch);
@@ -509,11 +528,11 @@ mod tests {
     #[test]
     fn a_static_member_that_is_away_owns_nothing_and_keeps_what_is_meant_for_it() {
         let (mut group, mut epoch) = (Group::default(), 1);
-        group.join(1, Some(Arc::from("i")), topics(1));
+        group.join(1, None, Some(Arc::from("i")), topics(1));
         poll(&mut group, 1, &mut epoch);
         group.go_absent(1);
         check(&group);
-        group.join(2, None, topics(1));
+        group.join(2, None, None, topics(1));
         assert_eq!(poll(&mut group, 2, &mut epoch), (0, 0));
         group.come_back(1, topics(1));
         assert_eq!(poll(&mut group, 1, &mut epoch), (0, 1));
@@ -536,15 +555,17 @@ mod tests {
         let ids: Vec<MemberId> = group.members.keys().copied().collect();
         let Some(&id) = ids.get(chance.below(ids.len().max(1) as u64) as usize) else {
             *next += 1;
-            return group.join(*next, None, topics(*partitions));
+            return group.join(*next, None, None, topics(*partitions));
         };
         match chance.below(6) {
             0 => {
                 *next += 1;
                 let instance = (chance.below(2) == 0).then(|| Arc::from(format!("i{next}")));
-                group.join(*next, instance, topics(*partitions));
+                group.join(*next, None, instance, topics(*partitions));
             }
-            1 => drop(group.leave(id)),
+            1 => {
+                group.leave(id, false);
+            }
             2 if group.members[&id].instance_id.is_some() => drop(group.go_absent(id)),
             3 if !group.members[&id].present => group.come_back(id, topics(*partitions)),
             4 if *partitions < 20 => {

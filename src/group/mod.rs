@@ -20,8 +20,8 @@ pub(crate) use committed_offsets::{
     Commit, CommittedOffsets, DEFAULT_RETENTION, Epoch, StagedCommit, check_metadata,
 };
 pub(crate) use coordinator::{
-    Coordinator, FormerGroup, GroupFacts, Instance, JoinRequest, Membership, check_group_name,
+    Coordinator, FormerMembership, GroupFacts, Instance, JoinRequest, Membership, check_group_name,
     check_instance_id,
 };
-pub(crate) use link::Evicted;
+pub(crate) use link::{Evicted, Link};
 pub(crate) use membership::{SubscribedTopic, SubscribedTopics, Taken};

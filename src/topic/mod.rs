@@ -83,6 +83,7 @@ impl Topic {
         added.into_iter().for_each(|log| self.partitions.push(log));
     }
 
+    /// Whether it was deleted, or is being deleted: that begins with the first partition.
     pub(crate) fn is_deleted(&self) -> bool {
         let first = self.partitions.get(0).map(|log| log.check_readable());
         matches!(first, Some(Err(Error::TopicDeleted { .. })))

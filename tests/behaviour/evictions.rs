@@ -1,19 +1,17 @@
 //! Members that do not poll, and static members that go and come back. What takes time here is waited for,
 //! and nothing depends on how long it takes.
 
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use ottla::{
-    BoxError, Broker, Consumer, ConsumerBuilder, Error, GroupState, Rebalance, RebalanceListener, Start,
-    TopicPartition,
+    BoxError, Broker, Consumer, ConsumerBuilder, Error, GroupState, Rebalance, RebalanceListener, Records,
+    Start, TopicPartition,
 };
 
 use crate::support::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
-const SOON: Duration = Duration::from_millis(1);
 
 fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
     broker.consumer().topic("t").group("g")
@@ -23,18 +21,15 @@ fn instance(broker: &Broker, id: &str, timeout: Duration) -> ConsumerBuilder<(),
     builder(broker).instance_id(id).instance_timeout(timeout)
 }
 
-fn members_of(broker: &Broker) -> usize {
-    broker.describe_group("g").map_or(0, |group| group.members.len())
-}
-
-fn until(what: &str, reached: impl Fn() -> bool) {
-    for _ in 0..20_000 {
-        if reached() {
-            return;
+/// The next records. The member may be evicted before it polls, if this thread is held up.
+fn poll_in_time(consumer: &mut Consumer<(), String>) -> Records<(), String> {
+    loop {
+        match consumer.poll(FOREVER) {
+            Ok(records) => return records,
+            Err(Error::MemberEvicted { .. }) => {}
+            Err(error) => panic!("{error}"),
         }
-        thread::sleep(SOON);
     }
-    panic!("{what} was never so");
 }
 
 // ---- max_poll_interval ----
@@ -45,7 +40,7 @@ fn a_member_that_stops_polling_loses_its_partitions_and_is_told() {
         broker.create_topic("t", partitions(2)).expect("a free name");
         send_numbered(broker, "t", 3);
         let mut slow = builder(broker).max_poll_interval(SOON).build().expect("builds");
-        let records = slow.poll(NOW).expect("three");
+        let records = poll_in_time(&mut slow);
         let mut other = builder(broker).build().expect("builds");
         assert_eq!(offsets(&block_on_poll(&mut other)), [0, 1, 2], "nothing was committed");
         assert_fails!(slow.commit(&records), Error::CommitFenced { group, .. } if group == "g");
@@ -67,18 +62,10 @@ fn it_joins_anew_with_the_poll_after_that() {
         broker.create_topic("t", partitions(1)).expect("a free name");
         send_numbered(broker, "t", 3);
         let mut slow = builder(broker).max_poll_interval(SOON).auto_commit(true).build().expect("builds");
-        assert_eq!(slow.poll(NOW).expect("three").len(), 3);
+        assert_eq!(poll_in_time(&mut slow).len(), 3);
         until("it is evicted", || members_of(broker) == 0);
         assert_fails!(slow.poll(NOW), Error::MemberEvicted { .. });
-        // It may be evicted again in between, if this thread is held up.
-        let records = loop {
-            match slow.poll(FOREVER) {
-                Ok(records) => break records,
-                Err(Error::MemberEvicted { .. }) => {}
-                Err(error) => panic!("{error}"),
-            }
-        };
-        assert_eq!(records.len(), 3, "what it had not committed comes again");
+        assert_eq!(poll_in_time(&mut slow).len(), 3, "what it had not committed comes again");
     });
 }
 
@@ -104,6 +91,88 @@ fn an_eviction_does_not_let_it_miss_what_was_sent_meanwhile() {
         }
         all.sort_unstable();
         assert_eq!(all, [(0, 3), (0, 4), (1, 0)], "it began at the end, and goes on there");
+    });
+}
+
+#[test]
+fn nor_what_was_sent_to_topics_that_came_meanwhile() {
+    on_both(|broker| {
+        let late = broker.consumer::<(), String>().topics_matching(|_| true).group("g");
+        let late = late.start(Start::Latest).max_poll_interval(Duration::from_millis(20));
+        let mut late = late.build().expect("builds");
+        until("it is evicted", || members_of(broker) == 0);
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        send_numbered(broker, "t", 1);
+        assert_fails!(late.poll(NOW), Error::MemberEvicted { .. });
+        assert_eq!(poll_in_time(&mut late).len(), 1);
+    });
+}
+
+#[test]
+fn nor_what_it_had_polled_while_others_read_other_topics() {
+    on_both(|broker| {
+        for topic in ["t", "u"] {
+            broker.create_topic(topic, partitions(1)).expect("a free name");
+        }
+        let _other = broker.consumer::<(), String>().topic("u").group("g").build().expect("builds");
+        let late = builder(broker).start(Start::Latest).max_poll_interval(Duration::from_millis(20));
+        let mut late = late.build().expect("builds");
+        send_numbered(broker, "t", 1);
+        assert_eq!(poll_in_time(&mut late).len(), 1);
+        until("it is evicted", || members_of(broker) == 1);
+        assert_fails!(late.poll(NOW), Error::MemberEvicted { .. });
+        assert_eq!(poll_in_time(&mut late).len(), 1, "it had not committed");
+    });
+}
+
+#[test]
+fn a_group_that_is_deleted_begins_anew_although_one_that_was_evicted_remembers_it() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        let latest = || builder(broker).start(Start::Latest);
+        let late = latest().max_poll_interval(SOON).build().expect("builds");
+        until("it is evicted", || members_of(broker) == 0);
+        send_numbered(broker, "t", 1);
+        broker.commit_offsets("g", [(TopicPartition::new("t", 0), 0)]).expect("nobody is in the group");
+        broker.delete_group("g").expect("nobody is in the group");
+        assert!(latest().build().expect("builds").poll(NOW).expect("at the end").is_empty());
+        drop(late);
+    });
+}
+
+/// Takes its time to load what belongs to a partition, and to store it.
+struct Slow;
+
+impl RebalanceListener for Slow {
+    fn assigned(&mut self, _: &mut Rebalance<'_>) -> Result<(), BoxError> {
+        thread::sleep(Duration::from_millis(50));
+        Ok(())
+    }
+
+    fn revoked(&mut self, _: &mut Rebalance<'_>) -> Result<(), BoxError> {
+        thread::sleep(Duration::from_millis(50));
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_listener_takes_is_no_time_without_a_poll() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        let limited =
+            || builder(broker).rebalance_listener(Slow).max_poll_interval(Duration::from_millis(10));
+        // If this thread is held up after it, that is another matter.
+        let consumer = (0..100).map(|_| limited().build().expect("builds")).find(|consumer| {
+            assert!(consumer.member_id().is_some());
+            members_of(broker) == 1
+        });
+        drop(consumer.expect("it was not evicted by its own building"));
+        for _ in 0..100 {
+            if limited().build().expect("builds").close().is_ok() {
+                return;
+            }
+        }
+        panic!("a close is evicted by its own listener");
     });
 }
 
@@ -151,6 +220,11 @@ fn a_future_that_waits_is_a_poll_and_one_that_is_dropped_ends_it() {
         broker.create_topic("t", partitions(1)).expect("a free name");
         let mut consumer =
             builder(broker).max_poll_interval(Duration::from_millis(200)).build().expect("builds");
+        // It may be evicted before it is polled, if this thread is held up.
+        while broker.describe_group("g").is_err() {
+            assert_fails!(consumer.poll(NOW), Error::MemberEvicted { .. });
+            drop(consumer.poll(NOW).expect("joins anew"));
+        }
         {
             let mut next = std::pin::pin!(consumer.next_records());
             assert!(once(|cx| next.as_mut().poll(cx)).is_pending());
@@ -169,9 +243,10 @@ fn a_close_says_that_the_last_commit_came_too_late() {
         send_numbered(broker, "t", 3);
         let build = || builder(broker).max_poll_interval(SOON).auto_commit(true).build().expect("builds");
         let mut late = build();
-        assert_eq!(late.poll(NOW).expect("three").len(), 3);
+        assert_eq!(poll_in_time(&mut late).len(), 3);
         until("it is evicted", || members_of(broker) == 0);
-        assert_fails!(late.close(), Error::CommitFenced { .. });
+        assert_fails!(late.close(), Error::MemberEvicted { .. });
+        assert!(broker.committed_offsets("g").is_empty());
         let empty = build();
         until("it is evicted", || members_of(broker) == 0);
         assert_fails!(empty.close(), Error::MemberEvicted { .. });
@@ -252,6 +327,24 @@ fn an_instance_that_does_not_come_back_gives_its_partitions_away() {
 }
 
 #[test]
+fn an_instance_that_is_gone_for_good_can_be_removed() {
+    on_both(|broker| {
+        broker.create_topic("t", partitions(1)).expect("a free name");
+        assert!(!broker.remove_instance("g", "i").expect("there is no group"));
+        let first = instance(broker, "i", HOUR).build().expect("builds");
+        assert_fails!(broker.remove_instance("g", "i"), Error::InstanceInUse { .. });
+        first.close().expect("nothing to commit");
+        assert_fails!(broker.delete_group("g"), Error::GroupInUse { .. });
+        assert!(!broker.remove_instance("g", "j").expect("another one"));
+        let mut other = builder(broker).build().expect("builds");
+        assert!(assigned(&other).is_empty());
+        assert!(broker.remove_instance("g", "i").expect("it is away"));
+        drop(other.poll(NOW).expect("polls"));
+        assert_eq!(assigned(&other), ["t-0"]);
+    });
+}
+
+#[test]
 fn an_instance_is_there_once() {
     on_both(|broker| {
         broker.create_topic("t", partitions(1)).expect("a free name");
@@ -276,120 +369,5 @@ fn an_instance_that_comes_back_with_other_topics_is_assigned_anew() {
         let back = broker.consumer::<(), String>().topic("u").group("g").instance_id("i");
         let back = back.instance_timeout(HOUR).build().expect("builds");
         assert_eq!(assigned(&back), ["u-0"]);
-    });
-}
-
-// ---- listeners ----
-
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
-
-impl Heard {
-    fn note(&self, what: &str, partitions: &[TopicPartition]) {
-        let mut names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-        names.sort();
-        self.0.lock().expect("nobody panics").push(format!("{what} {}", names.join(" ")));
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().expect("nobody panics"))
-    }
-}
-
-impl RebalanceListener for Heard {
-    fn revoked(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
-        self.note("revoked", rebalance.partitions());
-        Ok(())
-    }
-
-    fn assigned(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
-        self.note("assigned", rebalance.partitions());
-        Ok(())
-    }
-
-    fn lost(&mut self, partitions: &[TopicPartition]) -> Result<(), BoxError> {
-        self.note("lost", partitions);
-        Ok(())
-    }
-}
-
-#[test]
-fn a_listener_hears_of_what_comes_and_goes_and_of_nothing_else() {
-    on_both(|broker| {
-        broker.create_topic("t", partitions(2)).expect("a free name");
-        let heard = Heard::default();
-        let mut first = builder(broker).rebalance_listener(heard.clone()).build().expect("builds");
-        assert_eq!(heard.take(), ["assigned t-0 t-1"]);
-        drop(first.poll(NOW).expect("polls"));
-        let mut second = builder(broker).build().expect("builds");
-        assert!(heard.take().is_empty(), "only inside its own calls");
-        drop(first.poll(NOW).expect("polls"));
-        drop(second.poll(NOW).expect("polls"));
-        let revoked = format!("revoked {}", assigned(&second).join(" "));
-        assert_eq!(heard.take(), std::slice::from_ref(&revoked));
-        drop(second);
-        drop(first.poll(NOW).expect("polls"));
-        assert_eq!(heard.take(), [revoked.replace("revoked", "assigned")]);
-        broker.increase_partitions("t", 3).expect("more");
-        drop(first.poll(NOW).expect("polls"));
-        assert_eq!(heard.take(), ["assigned t-2"]);
-        first.close().expect("nothing to commit");
-        assert_eq!(heard.take(), ["revoked t-0 t-1 t-2"]);
-        drop(builder(broker).rebalance_listener(heard.clone()).build().expect("builds"));
-        assert_eq!(heard.take(), ["assigned t-0 t-1 t-2"], "a drop calls nothing");
-    });
-}
-
-#[test]
-fn a_listener_hears_of_what_is_lost() {
-    on_both(|broker| {
-        broker.create_topic("t", partitions(1)).expect("a free name");
-        let heard = Heard::default();
-        let build = || builder(broker).rebalance_listener(heard.clone());
-        let mut late = build().max_poll_interval(SOON).build().expect("builds");
-        until("it is evicted", || members_of(broker) == 0);
-        assert_fails!(late.poll(NOW), Error::MemberEvicted { .. });
-        assert_eq!(heard.take(), ["assigned t-0", "lost t-0"]);
-        drop(late);
-        let mut consumer = build().build().expect("builds");
-        broker.delete_topic("t").expect("it exists");
-        assert_fails!(consumer.poll(NOW), Error::TopicDeleted { .. });
-        assert_eq!(heard.take(), ["assigned t-0", "lost t-0"]);
-    });
-}
-
-/// Commits its position at the last moment, and may refuse what it is told.
-struct Late {
-    fails: bool,
-}
-
-impl RebalanceListener for Late {
-    fn revoked(&mut self, rebalance: &mut Rebalance<'_>) -> Result<(), BoxError> {
-        for at in rebalance.partitions().to_vec() {
-            let position = rebalance.position(&at.topic, at.partition)?;
-            rebalance.commit_offsets([(at, position)])?;
-        }
-        if self.fails { Err("as it was told to".into()) } else { Ok(()) }
-    }
-}
-
-#[test]
-fn what_is_revoked_can_still_be_committed_and_the_next_owner_begins_there() {
-    on_both(|broker| {
-        broker.create_topic("t", partitions(1)).expect("a free name");
-        for fails in [false, true] {
-            send_numbered(broker, "t", 3);
-            let mut first = builder(broker).rebalance_listener(Late { fails }).build().expect("builds");
-            assert_eq!(first.poll(NOW).expect("three").len(), 3);
-            let outcome = first.close();
-            match outcome {
-                Ok(()) => assert!(!fails),
-                Err(Error::RebalanceListener { source }) => {
-                    assert_eq!(source.to_string(), "as it was told to");
-                }
-                Err(error) => panic!("{error}"),
-            }
-            assert!(builder(broker).build().expect("builds").poll(NOW).expect("nothing").is_empty());
-        }
     });
 }

@@ -255,6 +255,10 @@ impl<'a> Script<'a> {
             None => of_group.changes += 1,
         }
         self.forget_unwanted(group);
+        if instance.is_some() && !is_at_rest && self.rng.one_in(4) {
+            // Others may wait for what it has.
+            self.settle(group);
+        }
     }
 
     fn forget_unwanted(&mut self, group: usize) {

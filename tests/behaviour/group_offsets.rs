@@ -235,6 +235,71 @@ fn a_group_that_was_joined_again_and_did_not_commit_has_not_been_empty_since() {
 }
 
 #[test]
+fn a_group_that_began_anew_after_its_topic_was_deleted_has_members_too() {
+    on_files(|world| {
+        let broker = world.open();
+        with_records(&broker);
+        commit_all(&mut member(&broker));
+        broker.delete_topic("t").expect("it exists");
+        with_records(&broker);
+        let mut consumer = member(&broker);
+        commit_all(&mut consumer);
+        world.clock.advance(8 * DAY);
+        broker.close().expect("closes");
+        drop((consumer, broker));
+        assert_eq!(shown(&world.open()), [(0, 5)], "it had members until the end");
+    });
+}
+
+#[test]
+fn what_has_expired_stays_gone_when_something_else_is_changed() {
+    on_both_worlds(|world| {
+        let broker = world.open();
+        with_records(&broker);
+        let both = || [(at(0), 5), (at(1), 0)];
+        broker.commit_offsets("g", both()).expect("nobody is in the group");
+        world.clock.advance(7 * DAY);
+        broker.delete_committed_offsets("g", [at(0)]).expect("nobody is in the group");
+        assert!(shown(&broker).is_empty());
+        broker.commit_offsets("g", [(at(0), 2)]).expect("nobody is in the group");
+        assert_eq!(shown(&broker), [(0, 2)]);
+        if world.files.is_some() {
+            broker.close().expect("closes");
+            drop(broker);
+            assert_eq!(shown(&world.open()), [(0, 2)]);
+        }
+    });
+}
+
+#[test]
+fn a_group_that_only_commits_by_hand_expires_however_often_the_broker_is_opened() {
+    on_files(|world| {
+        let broker = world.open();
+        with_records(&broker);
+        broker.commit_offsets("g", [(at(0), 5)]).expect("nobody is in the group");
+        broker.close().expect("closes");
+        drop(broker);
+        for _ in 0..6 {
+            world.clock.advance(DAY);
+            let broker = world.open();
+            assert_eq!(shown(&broker), [(0, 5)]);
+            broker.close().expect("closes");
+        }
+        world.clock.advance(DAY);
+        assert!(world.open().groups().is_empty());
+    });
+}
+
+#[test]
+fn removing_what_was_never_there_makes_no_group() {
+    on_both(|broker| {
+        with_records(broker);
+        broker.delete_committed_offsets("g", [at(0)]).expect("nothing to do");
+        assert!(broker.groups().is_empty());
+    });
+}
+
+#[test]
 fn a_retention_of_no_time_is_refused_and_one_without_end_never_ends() {
     let refused = Broker::builder().offsets_retention(Duration::ZERO).open();
     assert_fails!(refused, Error::InvalidConfig { setting: "offsets_retention", .. });

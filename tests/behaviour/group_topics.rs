@@ -134,6 +134,42 @@ fn who_cannot_begin_is_told_by_every_poll_until_it_can() {
     });
 }
 
+#[test]
+fn a_partition_that_cannot_begin_does_not_hold_up_the_others() {
+    on_both(|broker| {
+        make(broker, "t", 2);
+        let offsets = [0, 1].map(|partition| (TopicPartition::new("t", partition), 0));
+        broker.commit_offsets("g", offsets).expect("nobody is in the group");
+        let mut strict = builder(broker).start(Start::Committed).build().expect("all is committed");
+        broker.increase_partitions("t", 3).expect("more");
+        send_to_each(broker);
+        let (mut told, mut read) = (0, 0);
+        for _ in 0..6 {
+            match strict.poll(NOW) {
+                Ok(records) => read += records.len(),
+                Err(Error::NoCommittedOffset { partition, .. }) if partition.partition == 2 => told += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(read == 2 && told >= 3, "{read} read, told {told} times");
+    });
+}
+
+#[test]
+fn every_member_that_named_a_topic_is_told_that_it_was_deleted() {
+    on_both(|broker| {
+        make(broker, "t", 1);
+        let (mut owner, mut other) = (member(broker), member(broker));
+        settle(broker, &mut [&mut owner, &mut other]);
+        broker.delete_topic("t").expect("it exists");
+        for _ in 0..3 {
+            for member in [&mut owner, &mut other] {
+                assert_fails!(member.poll(NOW), Error::TopicDeleted { topic } if topic == "t");
+            }
+        }
+    });
+}
+
 /// Whoever polls first, and whether it has been there all the time.
 #[test]
 fn a_topic_that_came_while_nobody_polled_is_read_from_its_first_record() {

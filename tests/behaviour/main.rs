@@ -29,6 +29,7 @@ mod growing;
 mod kafka_clients;
 mod kafka_properties;
 mod limits;
+mod listeners;
 mod members;
 mod memory_bound;
 mod model;

@@ -48,8 +48,7 @@ fn handles_and_records_go_where_they_are_documented_to_go_whatever_their_codecs(
     is_shared::<Producer<Local, Local>>();
     is_clone::<Producer<Local, Local>>();
     is_static::<Producer<Local, Local>>();
-    is_send::<Consumer<Local, Local>>();
-    is_unpin::<Consumer<Local, Local>>();
+    is_shared::<Consumer<Local, Local>>();
     is_static::<Consumer<Local, Local>>();
     is_shared::<Records<Local, Local>>();
     is_static::<Records<Local, Local>>();

@@ -20,6 +20,8 @@ use tempfile::TempDir;
 pub(crate) const FOREVER: Duration = Duration::MAX;
 /// For a poll that takes what is there.
 pub(crate) const NOW: Duration = Duration::ZERO;
+/// A time limit that is soon over.
+pub(crate) const SOON: Duration = Duration::from_millis(1);
 /// How long [`Watched::wait`] gives a call that should return at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -232,6 +234,22 @@ pub(crate) fn settle(broker: &Broker, members: &mut [&mut Consumer<(), String>])
         }
     }
     panic!("not settled: {:?}", broker.describe_group("g"));
+}
+
+/// How many members the group `g` has.
+pub(crate) fn members_of(broker: &Broker) -> usize {
+    broker.describe_group("g").map_or(0, |group| group.members.len())
+}
+
+/// Waits for something that others do.
+pub(crate) fn until(what: &str, reached: impl Fn() -> bool) {
+    for _ in 0..20_000 {
+        if reached() {
+            return;
+        }
+        thread::sleep(SOON);
+    }
+    panic!("{what} was never so");
 }
 
 /// How many records the topic holds, over all partitions.
