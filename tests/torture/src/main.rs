@@ -13,6 +13,7 @@ mod common;
 mod faults;
 mod flips;
 mod full_disk;
+mod history;
 mod kill;
 mod power;
 mod self_test;
@@ -29,13 +30,14 @@ use common::outcome::{Failure, say};
 type Mode = fn(&Options) -> Result<String, Failure>;
 
 /// Every mode, in the order of the help text.
-const MODES: [(&str, Mode); 7] = [
+const MODES: [(&str, Mode); 8] = [
     ("kill", kill::run),
     ("power", power::run),
     ("faults", faults::run),
     ("flips", flips::run),
     ("full-disk", full_disk::run),
     ("sync-failure", sync_failure::run),
+    ("history", history::run),
     ("self-test", self_test::run),
 ];
 

@@ -11,6 +11,7 @@ torture MODE [--seed N] [options]
   flips --cases N        every prefix and flipped bit of real files, or N of them; blocks and files too
   full-disk --rounds N   a file system without room (20)
   sync-failure --cases N syncs that fail
+  history --seconds N    groups whose members come, go, die and stall: what everybody was told, checked (20)
   self-test              puts known bugs back; each must be found
 
   --seed N      the same choices again

@@ -14,6 +14,12 @@ pub(crate) enum Finding {
     Reordered,
     /// A record is there twice.
     Duplicated,
+    /// A reader passed over records.
+    Skipped,
+    /// A reader went back to records that it had read.
+    Back,
+    /// Two things were told that cannot both be so.
+    Inconsistent,
     /// A record, a commit or a topic is there that nobody sent.
     Invented,
     /// A record was returned with other bytes than it was sent with.
@@ -52,10 +58,13 @@ pub(crate) enum Finding {
 
 impl Finding {
     /// Every finding, for those who read the word back.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Lost,
         Self::Reordered,
         Self::Duplicated,
+        Self::Skipped,
+        Self::Back,
+        Self::Inconsistent,
         Self::Invented,
         Self::WrongBytes,
         Self::BrokenBatch,
@@ -81,6 +90,9 @@ impl Finding {
             Self::Lost => "lost",
             Self::Reordered => "reordered",
             Self::Duplicated => "duplicated",
+            Self::Skipped => "skipped",
+            Self::Back => "back",
+            Self::Inconsistent => "inconsistent",
             Self::Invented => "invented",
             Self::WrongBytes => "wrong-bytes",
             Self::BrokenBatch => "broken-batch",
