@@ -247,7 +247,6 @@ impl DiskTail {
     pub(super) fn rest(&mut self) -> Option<OpenFile> {
         self.sealed_unsynced = Vec::new();
         self.waiting = Vec::new();
-        self.active.index().write().shrink();
         self.file.take()
     }
 

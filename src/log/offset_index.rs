@@ -71,6 +71,17 @@ impl OffsetIndex {
         self.entries.shrink_to_fit();
     }
 
+    /// Keeps at most so many entries: what is sought is found by walking further.
+    pub(crate) fn thin(&mut self, most: usize) {
+        let step = self.entries.len().div_ceil(most.max(1));
+        let mut number = 0;
+        self.entries.retain(|_| {
+            number += 1;
+            step < 2 || number % step == 1
+        });
+        self.shrink();
+    }
+
     /// Where to begin walking to find `offset`: at or before it. `None`: at the beginning.
     pub(crate) fn before_offset(&self, offset: u64) -> Option<FrameStart> {
         let after = self.entries.partition_point(|entry| entry.start.offset <= offset);
@@ -106,6 +117,23 @@ mod tests {
         let mut index = OffsetIndex::new(frame(0));
         (0..100).for_each(|number| note(&mut index, number..number + 1));
         index
+    }
+
+    #[test]
+    fn a_thin_one_points_further_before() {
+        for most in [1, 7, 25, 100] {
+            let mut index = index();
+            index.thin(most);
+            assert!(index.entries.len() <= most);
+            for offset in 0..100 {
+                let start = index.before_offset(offset).expect("the first one is kept");
+                assert!(start.offset <= offset && offset - start.offset < 4 * 25_u64.div_ceil(most as u64));
+                let start = index.before_timestamp(offset as i64 * 10, u64::MAX).expect("it is there");
+                assert!(start.offset <= offset);
+            }
+            note(&mut index, 100..104);
+            assert_eq!(index.before_offset(103).expect("not empty").offset, 100);
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::seeded_bugs::{Bug, is_planted};
 use crate::sync::Arc;
 
+/// How many entries the indexes of a log at rest keep together; 24 bytes each.
+const INDEX_ENTRIES_AT_REST: usize = 48;
+
 impl SyncSource for PartitionLog {
     fn write_begins(&self) {
         self.stage().lock().write_requested = false;
@@ -91,6 +94,9 @@ impl SyncSource for PartitionLog {
         drop(tail);
         // Closing and freeing need no lock.
         drop((chunks, file));
+        let segments = self.view().read().segments().to_vec();
+        let most = INDEX_ENTRIES_AT_REST / segments.len().max(1);
+        segments.iter().for_each(|segment| segment.index().write().thin(most));
     }
 
     fn write_mark(&self) {

@@ -175,6 +175,10 @@ impl View {
         self.chunks.iter()
     }
 
+    pub(super) fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
     pub(super) fn first_segment(&self) -> Option<&Arc<Segment>> {
         self.segments.first()
     }
