@@ -1,6 +1,7 @@
-//! What many partitions cost: a send to one of a thousand partitions beside a send to a topic that has only
-//! one, in memory and on disk, keyed alike; and what a partition takes that nobody uses. The lines that begin
-//! with `scale` say it in a few words.
+//! What many partitions cost: a send to a topic with a thousand partitions beside a send to a topic that has
+//! only one, in memory and on disk; without keys, where records stay with a partition for a while, and with
+//! keys that spread them over all partitions in no order, where every send meets a log that is in no cache; and
+//! what a partition takes that nobody uses. The lines that begin with `scale` say it in a few words.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(clippy::print_stdout, reason = "what criterion does not compare")]
 
@@ -21,23 +22,24 @@ const KEYS: u64 = 1 << 14;
 
 /// A producer, and the keys of which it takes one after the other.
 struct Sender {
-    producer: Producer<Raw, Raw>,
+    producer: Producer<Option<Raw>, Raw>,
+    is_keyed: bool,
     keys: Vec<[u8; 8]>,
     next: usize,
 }
 
 impl Sender {
-    fn new(broker: &Broker, topic: &str, partitions: u32) -> Self {
+    fn new(broker: &Broker, topic: &str, partitions: u32, is_keyed: bool) -> Self {
         broker.open_topic(topic, TopicConfig::new().partitions(partitions)).expect("the topic can be made");
         let producer = broker.producer(topic).expect("the topic was just made");
         let keys = (0..KEYS).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-        Self { producer, keys: keys.collect(), next: 0 }
+        Self { producer, is_keyed, keys: keys.collect(), next: 0 }
     }
 
     fn send(&mut self) {
         let key = &self.keys[self.next % self.keys.len()];
         self.next += 1;
-        self.producer.send(key, &VALUE).expect("there is room");
+        self.producer.send(self.is_keyed.then_some(key), &VALUE).expect("there is room");
     }
 
     /// How long a send takes, in nanoseconds, of so many.
@@ -48,9 +50,19 @@ impl Sender {
     }
 }
 
+/// With one partition, and with a thousand, keyed and not.
+type Senders = [Sender; 4];
+const NAMES: [&str; 4] = ["1 partition, no keys", "1,000, no keys", "1 partition, keys", "1,000, keys"];
+
 /// A topic with one partition and one with a thousand, both used for a while.
-fn senders(broker: &Broker, warm_up: u32) -> [Sender; 2] {
-    let mut senders = [Sender::new(broker, "one", 1), Sender::new(broker, "many", PARTITIONS)];
+fn senders(broker: &Broker, warm_up: u32) -> Senders {
+    let sender = |is_keyed, topic, partitions| Sender::new(broker, topic, partitions, is_keyed);
+    let mut senders = [
+        sender(false, "one", 1),
+        sender(false, "many", PARTITIONS),
+        sender(true, "one", 1),
+        sender(true, "many", PARTITIONS),
+    ];
     for sender in &mut senders {
         sender.time(warm_up);
     }
@@ -61,22 +73,24 @@ fn senders(broker: &Broker, warm_up: u32) -> [Sender; 2] {
 
 /// Measured in turns, so that what else the machine does meets both alike. What a quarter of the turns stay
 /// below counts: in the others, somebody else had the caches and the processor in between.
-fn compare(place: &str, senders: &mut [Sender; 2], sends: u32) {
+fn compare(place: &str, senders: &mut Senders, sends: u32) {
     const TURNS: usize = 100;
-    let mut times = [Vec::new(), Vec::new()];
+    let mut times: [Vec<f64>; 4] = Default::default();
     for _ in 0..TURNS {
         for (sender, times) in senders.iter_mut().zip(&mut times) {
             times.push(sender.time(sends));
         }
     }
-    let [one, many] = times.map(|mut times| {
+    let times = times.map(|mut times| {
         times.sort_by(f64::total_cmp);
         times[TURNS / 4]
     });
-    let ratio = many / one;
-    eprintln!(
-        "scale {place}: a send {one:.1} ns, with {PARTITIONS} partitions {many:.1} ns, ratio {ratio:.2}"
-    );
+    for ([one, many], keys) in [([times[0], times[1]], "without keys"), ([times[2], times[3]], "over all")] {
+        let ratio = many / one;
+        eprintln!(
+            "scale {place}, {keys}: a send {one:.1} ns, with {PARTITIONS} partitions {many:.1} ns, ratio {ratio:.2}"
+        );
+    }
 }
 
 fn send(c: &mut Criterion) {
@@ -95,8 +109,8 @@ fn send(c: &mut Criterion) {
         compare(place, &mut senders, sends);
         let mut group = c.benchmark_group("scale");
         group.throughput(Throughput::Elements(1));
-        for (partitions, sender) in [1, PARTITIONS].into_iter().zip(&mut senders) {
-            group.bench_function(format!("{place}/send, {partitions} partitions"), |b| {
+        for (name, sender) in NAMES.into_iter().zip(&mut senders) {
+            group.bench_function(format!("{place}/{name}"), |b| {
                 b.iter(|| sender.send());
             });
         }

@@ -106,9 +106,9 @@ impl Coordinator {
         // Others' code: asked before a lock is taken.
         let assignor_name = request.assignor.name().to_owned();
         let membership = self.enter(request, assignor_name)?;
-        if is_limited {
-            // If that fails, the member leaves again.
-            self.deadlines.watch(self)?;
+        if is_limited && let Err(failed) = self.deadlines.watch(self) {
+            membership.leave_for_good();
+            return Err(failed);
         }
         Ok(membership)
     }

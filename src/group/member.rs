@@ -35,6 +35,11 @@ impl Membership {
         Self { coordinator, cell, id, link, instance, is_kept: false }
     }
 
+    /// Leaves, also if it is a static member.
+    pub(super) fn leave_for_good(mut self) {
+        self.instance = None;
+    }
+
     pub(crate) fn id(&self) -> MemberId {
         self.id
     }
