@@ -1,5 +1,5 @@
-//! The groups of a round, and what the program has to do with groups of this library: how a member joins, how it
-//! hears of its assignment, and how rebalances are counted.
+//! The groups of a round, and what the program has to do with groups of this library: how a member joins, how
+//! it hears of its assignment, and how rebalances are counted.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -185,9 +185,8 @@ impl Member {
         told.sort();
         let mut has = self.consumer.assignment();
         has.sort();
-        // A topic that was deleted leaves in its own time.
-        has.retain(|place| !scene.is_deleted(&place.topic));
-        told.retain(|place| !scene.is_deleted(&place.topic));
+        // One that was told that a topic is gone may have it until a poll has answered so.
+        has.retain(|place| told.contains(place) || !scene.is_deleted(&place.topic));
         if told == has {
             return Ok(());
         }
@@ -275,13 +274,9 @@ pub(crate) fn is_eviction(error: &Error) -> bool {
     matches!(error, Error::MemberEvicted { .. })
 }
 
-/// Whether it says of a topic that was deleted that it is not there.
+/// Whether it says of a topic that was deleted that it was.
 pub(crate) fn is_deletion(error: &Error, scene: &Scene) -> bool {
-    match error {
-        Error::TopicDeleted { topic } => scene.is_deleted(topic),
-        Error::NotAssigned { partition } => scene.is_deleted(&partition.topic),
-        _ => false,
-    }
+    matches!(error, Error::TopicDeleted { topic } if scene.is_deleted(topic))
 }
 
 /// Whether a commit was refused because its consumer is no member any more.
