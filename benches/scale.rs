@@ -1,7 +1,7 @@
 //! What many partitions cost: a send to a topic with a thousand partitions beside a send to a topic that has
 //! only one, in memory and on disk; without keys, where records stay with a partition for a while, and with
-//! keys that spread them over all partitions in no order, where every send meets a log that is in no cache; and
-//! what a partition takes that nobody uses. The lines that begin with `scale` say it in a few words.
+//! keys that spread them over all partitions in no order, where every send meets a log that is in no cache;
+//! and what a partition takes that nobody uses. The lines that begin with `scale` say it in a few words.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(clippy::print_stdout, reason = "what criterion does not compare")]
 
@@ -87,9 +87,8 @@ fn compare(place: &str, senders: &mut Senders, sends: u32) {
     });
     for ([one, many], keys) in [([times[0], times[1]], "without keys"), ([times[2], times[3]], "over all")] {
         let ratio = many / one;
-        eprintln!(
-            "scale {place}, {keys}: a send {one:.1} ns, with {PARTITIONS} partitions {many:.1} ns, ratio {ratio:.2}"
-        );
+        let sends = format!("a send {one:.1} ns, with {PARTITIONS} partitions {many:.1} ns");
+        eprintln!("scale {place}, {keys}: {sends}, ratio {ratio:.2}");
     }
 }
 
