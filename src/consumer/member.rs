@@ -104,6 +104,17 @@ impl Member {
         }
     }
 
+    /// The first error of two; if there is another one, the next poll tells it.
+    fn both(&mut self, first: Result<()>, second: Result<()>) -> Result<()> {
+        match (first, second) {
+            (Err(first), Err(second)) => {
+                self.untold.get_or_insert(second);
+                Err(first)
+            }
+            (first, second) => first.and(second),
+        }
+    }
+
     /// Tells the listener of partitions that come or go.
     fn tell(
         &mut self,
@@ -242,7 +253,8 @@ impl<K, V> Consumer<K, V> {
         membership.assign()?;
         let places = membership.to_revoke();
         let revoked = if places.is_empty() { Ok(()) } else { self.give_up(&places) };
-        revoked.and(self.take_over())
+        let taken = self.take_over();
+        self.member.as_mut().map_or(Ok(()), |member| member.both(revoked, taken))
     }
 
     /// Gives partitions up. Those of deleted topics stay to be told of, see [`leave_deleted`].
@@ -260,7 +272,8 @@ impl<K, V> Consumer<K, V> {
         let told = member.tell(going, &mut self.subscription, &self.coordinator, |listener, rebalance| {
             listener.revoked(rebalance)
         });
-        let told = told.and(member.tell_lost(&deleted));
+        let told_lost = member.tell_lost(&deleted);
+        let told = member.both(told, told_lost);
         for assigned in self.subscription.remove(|a| is_going(a) && !a.is_deleted()) {
             assigned.log().waiters().unregister(&self.signal);
         }
@@ -305,7 +318,7 @@ impl<K, V> Consumer<K, V> {
         let told = member.tell(names, &mut self.subscription, coordinator, |listener, rebalance| {
             listener.assigned(rebalance)
         });
-        outcome.and(told)
+        member.both(outcome, told)
     }
 
     /// The consumer is being closed. Whether it still is a member, if it was one: then it can commit.

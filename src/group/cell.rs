@@ -89,12 +89,16 @@ pub(super) enum NextLook {
 }
 
 impl State {
-    pub(super) fn links_of(&self, members: impl IntoIterator<Item = MemberId>) -> Vec<Arc<Link>> {
-        members.into_iter().filter_map(|id| self.links.get(&id).cloned()).collect()
+    /// Leaves news for members: whoever sees the group as it is now finds them. Those who sleep are to be
+    /// [rung](ring) when the lock is let go.
+    pub(super) fn leave_news(&self, members: impl IntoIterator<Item = MemberId>) -> Vec<Arc<Link>> {
+        let links = members.into_iter().filter_map(|id| self.links.get(&id).cloned());
+        links.inspect(|link| link.leave_news()).collect()
     }
 
-    pub(super) fn all_links(&self) -> Vec<Arc<Link>> {
-        self.links.values().cloned().collect()
+    /// Leaves news for all members.
+    pub(super) fn leave_news_for_all(&self) -> Vec<Arc<Link>> {
+        self.leave_news(self.links.keys().copied())
     }
 
     /// Whether a member has polled too late, or has not come back in time.
@@ -121,8 +125,7 @@ impl State {
     }
 }
 
-/// Tells consumers that there is something to do for them. It may run wakers, which are others' code: no lock
-/// is held.
+/// Wakes consumers for which there are news. It may run wakers, which are others' code: no lock is held.
 pub(super) fn ring(links: &[Arc<Link>]) {
     links.iter().for_each(|link| link.ring());
 }

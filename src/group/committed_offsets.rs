@@ -45,6 +45,8 @@ struct GroupOffsets {
     emptied: Option<i64>,
     /// Whether the log says so. Then it has to say too if that ends.
     emptied_in_log: bool,
+    /// What became of saying that.
+    reviving: Option<Fate>,
 }
 
 /// What a group has committed for one partition.
@@ -101,6 +103,27 @@ impl GroupOffsets {
 
     fn set(&mut self, place: Place, committed: Option<CommittedOffset>, fate: Option<&Fate>) {
         self.places.entry(place).or_default().set(committed, fate.cloned());
+    }
+
+    /// Takes note that the log says since when it has had no members, or on its way to `fate` that it has
+    /// some.
+    fn note_in_log(&mut self, is_empty: bool, fate: Option<Fate>) {
+        if is_empty {
+            (self.emptied_in_log, self.reviving) = (true, None);
+        } else if fate.is_none() {
+            (self.emptied_in_log, self.reviving) = (false, None);
+        } else if self.emptied_in_log {
+            // It is said again with each commit until it is known to be kept.
+            self.reviving = fate;
+        }
+    }
+
+    /// Whether the log says that it has no members, as far as it is known.
+    fn is_emptied_in_log(&mut self) -> bool {
+        if let Some(fate) = self.reviving.take_if(|fate| fate.is_decided()) {
+            self.emptied_in_log &= fate.is_lost();
+        }
+        self.emptied_in_log
     }
 
     /// What has to be written for nothing to be left of it.
@@ -170,6 +193,12 @@ impl StagedCommit {
     /// Ready when it is decided how it went.
     pub(crate) fn poll(&self, listener: &mut Option<EventListener>, cx: &mut Context<'_>) -> Poll<()> {
         self.pending.as_ref().map_or(Poll::Ready(()), |(_, pending)| pending.poll(listener, cx))
+    }
+
+    /// It is made up for if it is lost, and nobody is to be told; its fate.
+    fn tell_nobody(&self) -> Option<Fate> {
+        self.pending.iter().for_each(|(_, pending)| pending.tell_nobody());
+        self.fate()
     }
 
     fn fate(&self) -> Option<Fate> {
@@ -264,6 +293,7 @@ impl CommittedOffsets {
             return Ok(StagedCommit { pending: None });
         }
         let offsets = groups.entry(group.to_owned()).or_default();
+        offsets.is_emptied_in_log();
         let is_expired = offsets.is_expired(now, self.retention);
         // Who commits by hand may never have members: the group expires some time after that.
         let since = (!offsets.has_members).then_some(offsets.emptied.filter(|_| !is_expired).unwrap_or(now));
@@ -284,7 +314,9 @@ impl CommittedOffsets {
             offsets.places.clear();
         }
         offsets.emptied = since;
-        offsets.emptied_in_log = since.is_some() && matches!(self.log, Log::Disk(_));
+        if matches!(self.log, Log::Disk(_)) {
+            offsets.note_in_log(since.is_some(), staged.fate());
+        }
         if changes.iter().any(|(_, committed)| committed.is_some()) {
             offsets.last_commit = Some(now);
         }
@@ -308,8 +340,10 @@ impl CommittedOffsets {
         (offsets.has_members, offsets.emptied) = (true, None);
         if offsets.emptied_in_log {
             let record = GroupRecord::Emptied { group: group.to_owned(), since: None };
-            // Otherwise the next commit says so.
-            offsets.emptied_in_log = self.stage_records(&[record], now, WrittenBy::Flusher).is_err();
+            // If that fails, the next commit says so.
+            if let Ok(staged) = self.stage_records(&[record], now, WrittenBy::Flusher) {
+                offsets.note_in_log(false, staged.tell_nobody());
+            }
         }
         Ok(())
     }
@@ -327,8 +361,11 @@ impl CommittedOffsets {
         }
         let record = GroupRecord::Emptied { group: group.to_owned(), since: Some(now) };
         // If it cannot be written, the group expires later: the next open takes its own time for it.
-        let is_written = self.stage_records(&[record], now, WrittenBy::Flusher).is_ok();
-        offsets.emptied_in_log |= is_written && matches!(self.log, Log::Disk(_));
+        if let Ok(staged) = self.stage_records(&[record], now, WrittenBy::Flusher)
+            && staged.tell_nobody().is_some()
+        {
+            offsets.note_in_log(true, None);
+        }
     }
 
     /// Drops the groups that have expired, from time to time: a name that is never used again is not to take

@@ -258,7 +258,7 @@ impl Coordinator {
                 groups.leave(cell);
                 self.committed.note_empty(&cell.name);
             }
-            state.all_links()
+            state.leave_news_for_all()
         };
         ring(&others);
         // One limit less.

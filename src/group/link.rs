@@ -42,16 +42,20 @@ impl Link {
         Self { news: AtomicBool::new(true), signal, liveness }
     }
 
-    /// Tells the consumer that there is something to do, and wakes it.
-    pub(super) fn ring(&self) {
-        // Before the notification: who is about to sleep has registered for it, and looks once more.
+    /// There is something to do for the consumer.
+    pub(super) fn leave_news(&self) {
         self.news.store(true, Ordering::SeqCst);
+    }
+
+    /// Wakes the consumer. The news come first: who is about to sleep has registered to be woken, and then
+    /// looks once more.
+    pub(super) fn ring(&self) {
         self.signal.notify();
     }
 
     /// The consumer has left something undone: its next look tries again.
     pub(crate) fn try_again(&self) {
-        self.news.store(true, Ordering::SeqCst);
+        self.leave_news();
     }
 
     /// Whether there was news since the last call.

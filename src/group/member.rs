@@ -58,7 +58,7 @@ impl Membership {
     pub(crate) fn subscribe(&self, topics: SubscribedTopics) {
         let concerned = {
             let mut state = self.cell.state.lock();
-            if state.group.subscribe(self.id, topics) { state.all_links() } else { Vec::new() }
+            if state.group.subscribe(self.id, topics) { state.leave_news_for_all() } else { Vec::new() }
         };
         ring(&concerned);
     }
@@ -86,7 +86,7 @@ impl Membership {
                 if !state.group.install(&snapshot, &assignment) {
                     continue;
                 }
-                state.links_of(state.group.concerned().collect::<Vec<_>>())
+                state.leave_news(state.group.concerned().collect::<Vec<_>>())
             };
             ring(&concerned);
             return Ok(());
@@ -103,7 +103,7 @@ impl Membership {
         let next = {
             let mut state = self.cell.state.lock();
             let next = state.group.release(self.id, places);
-            state.links_of(next)
+            state.leave_news(next)
         };
         ring(&next);
     }
@@ -147,7 +147,7 @@ impl Drop for Assigning<'_> {
         let others = {
             let mut state = self.0.state.lock();
             state.is_assigning = false;
-            state.all_links()
+            state.leave_news_for_all()
         };
         ring(&others);
     }
@@ -167,7 +167,7 @@ impl Drop for Membership {
             state.links.remove(&self.id);
             state.absent.insert(self.id, Instant::now().checked_add(instance.timeout));
             let next = state.group.go_absent(self.id);
-            state.links_of(next)
+            state.leave_news(next)
         };
         ring(&next);
         self.coordinator.deadlines.look_again();

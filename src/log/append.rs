@@ -169,6 +169,11 @@ impl Pending {
         self.completion.is_complete()
     }
 
+    /// Nobody is to be told what becomes of it: if it is lost, it is made up for.
+    pub(crate) fn tell_nobody(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
     /// Blocks until it is decided. Writes and syncs on this thread rather than wait for the flusher.
     pub(crate) fn wait(&self, offset: u64) -> Result<()> {
         loop {

@@ -251,6 +251,31 @@ fn a_group_that_began_anew_after_its_topic_was_deleted_has_members_too() {
     });
 }
 
+/// What could not be written when it joined is written with a later commit.
+#[test]
+fn a_group_that_joined_while_the_disk_was_full_has_members_too() {
+    let storage = Faulty::default();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
+    let open = || {
+        let builder = Broker::builder().clock(Arc::clone(&clock)).data_dir("/data").storage(storage.clone());
+        builder.open().expect("no other owner")
+    };
+    let broker = open();
+    with_records(&broker);
+    commit_all(&mut member(&broker));
+    storage.refuse(Operation::Write, "__consumer_offsets", std::io::ErrorKind::StorageFull);
+    let mut consumer = member(&broker);
+    send_numbered(&broker, "t", 1);
+    let records = consumer.poll(NOW).expect("readable");
+    assert_fails!(consumer.commit(&records), Error::StorageFull { .. });
+    storage.allow_all();
+    consumer.commit(&records).expect("room again");
+    clock.advance(8 * DAY);
+    broker.close().expect("closes");
+    drop((consumer, broker));
+    assert_eq!(shown(&open()), [(0, 6)]);
+}
+
 #[test]
 fn what_has_expired_stays_gone_when_something_else_is_changed() {
     on_both_worlds(|world| {
