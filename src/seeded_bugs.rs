@@ -5,7 +5,7 @@
 #[cfg(ottla_seeded_bugs)]
 use crate::sync::{AtomicUsize, Ordering};
 
-/// A bug that a log on disk must not have.
+/// A bug that a log on disk, or a group, must not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A segment that is left for the next one is not synced any more.
@@ -32,11 +32,17 @@ pub enum Bug {
     FailedSyncRetried,
     /// A record is acknowledged before it is written.
     AckBeforeWrite,
+    /// A member takes a partition that another one still reads.
+    TakenBeforeReleased,
+    /// A member commits what it polled before the partition was taken from it.
+    LateCommitTaken,
+    /// Who takes over a partition passes over one record.
+    BegunTooLate,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::NoSyncBeforeRoll,
         Self::NoDirSyncAfterCreate,
         Self::NoDirSyncAfterRename,
@@ -49,6 +55,9 @@ impl Bug {
         Self::TailNotTruncated,
         Self::FailedSyncRetried,
         Self::AckBeforeWrite,
+        Self::TakenBeforeReleased,
+        Self::LateCommitTaken,
+        Self::BegunTooLate,
     ];
 
     /// What it is called on a command line.
@@ -67,6 +76,9 @@ impl Bug {
             Self::TailNotTruncated => "tail-not-truncated",
             Self::FailedSyncRetried => "failed-sync-retried",
             Self::AckBeforeWrite => "ack-before-write",
+            Self::TakenBeforeReleased => "taken-before-released",
+            Self::LateCommitTaken => "late-commit-taken",
+            Self::BegunTooLate => "begun-too-late",
         }
     }
 }

@@ -4,6 +4,7 @@ use super::assigned::Assigned;
 use super::policy::Start;
 use crate::error::{Error, Result};
 use crate::group::{CommittedOffsets, Taken};
+use crate::seeded_bugs::{Bug, is_planted};
 use crate::sync::Arc;
 use crate::topic::Topic;
 
@@ -68,7 +69,7 @@ impl Beginning<'_> {
         let mut assigned = Assigned::new(topic, log);
         let is_to_be_noted = committed.is_none();
         let position = match committed {
-            Some(committed) => committed.offset,
+            Some(committed) => committed.offset + u64::from(is_planted(Bug::BegunTooLate)),
             None if self.start == Start::Committed => {
                 let group = self.group.unwrap_or_default().to_owned();
                 return Err(Error::NoCommittedOffset { group, partition: assigned.topic_partition() });

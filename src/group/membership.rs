@@ -15,6 +15,7 @@ use super::assignor::{Assignment, GroupSubscription, MemberSubscription};
 use super::commit::Epoch;
 use super::commit_record::Place;
 use crate::ids::TopicPartition;
+use crate::seeded_bugs::{Bug, is_planted};
 use crate::sync::Arc;
 
 /// Tells the members of a group apart; given in the order of joining, and never again.
@@ -373,7 +374,8 @@ impl Group {
         for &place in &member.meant {
             let (topic_id, partition) = place;
             let Some(topic) = self.topics.get(&topic_id) else { continue };
-            if self.owners.contains_key(&place) {
+            let is_mine = member.owned.contains(&place);
+            if self.owners.contains_key(&place) && (is_mine || !is_planted(Bug::TakenBeforeReleased)) {
                 continue;
             }
             let epoch = *next_epoch;

@@ -33,8 +33,22 @@ const fn kill(bug: &'static str, findings: &'static [Finding]) -> Plan {
     Plan { bug, mode: "kill", options: KILL, findings, attempts: 3 }
 }
 
+/// What becomes of a partition that two members take for theirs.
+const TANGLED: &[Finding] = &[
+    Finding::Inconsistent,
+    Finding::Duplicated,
+    Finding::Lost,
+    Finding::Skipped,
+    Finding::FalseAck,
+    Finding::WrongError,
+];
+
+const fn history(bug: &'static str, findings: &'static [Finding]) -> Plan {
+    Plan { bug, mode: "history", options: &["--seconds", "6"], findings, attempts: 3 }
+}
+
 /// The bugs, in the order in which the library lists them.
-pub(crate) const PLANS: [Plan; 12] = [
+pub(crate) const PLANS: [Plan; 15] = [
     power("no-sync-before-roll", TAKEN),
     power("no-dir-sync-after-create", TAKEN),
     power("no-dir-sync-after-rename", TAKEN),
@@ -53,6 +67,9 @@ pub(crate) const PLANS: [Plan; 12] = [
         attempts: 1,
     },
     kill("ack-before-write", &[Finding::Lost, Finding::FalseAck]),
+    history("taken-before-released", TANGLED),
+    history("late-commit-taken", TANGLED),
+    history("begun-too-late", &[Finding::Lost, Finding::Skipped, Finding::WrongError]),
 ];
 
 #[cfg(test)]
