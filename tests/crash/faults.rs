@@ -109,9 +109,12 @@ fn a_close_that_fails_says_so_and_loses_nothing() {
         let mut script = Script::new(std::slice::from_ref(window), Kind::Eio);
         script.play();
         script.close();
+        // The flusher writes by itself that the group has no members, so the number of calls varies by one.
         // What cannot be synced is written to another file, if that is possible.
-        let least = usize::from(window.end == usize::MAX);
-        ensure((least..=1).contains(&script.errors), || format!("{} errors", script.errors))?;
+        let is_hit = !script.storage.hook.hits().is_empty();
+        ensure(is_hit || window.start + 1 >= calls, || "no call failed".to_owned())?;
+        let least = usize::from(is_hit && window.end == usize::MAX);
+        ensure((least..=2).contains(&script.errors), || format!("{} errors", script.errors))?;
         let retried = script.storage.hook.retried_syncs();
         ensure(retried.is_empty(), || format!("synced again after a failure: {retried:?}"))?;
         let is_clean = script.errors == 0;
