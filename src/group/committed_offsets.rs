@@ -118,12 +118,11 @@ impl GroupOffsets {
         }
     }
 
-    /// Whether the log says that it has no members, as far as it is known.
-    fn is_emptied_in_log(&mut self) -> bool {
+    /// Takes over what has become of saying that it has members.
+    fn settle_revival(&mut self) {
         if let Some(fate) = self.reviving.take_if(|fate| fate.is_decided()) {
             self.emptied_in_log &= fate.is_lost();
         }
-        self.emptied_in_log
     }
 
     /// What has to be written for nothing to be left of it.
@@ -293,7 +292,7 @@ impl CommittedOffsets {
             return Ok(StagedCommit { pending: None });
         }
         let offsets = groups.entry(group.to_owned()).or_default();
-        offsets.is_emptied_in_log();
+        offsets.settle_revival();
         let is_expired = offsets.is_expired(now, self.retention);
         // Who commits by hand may never have members: the group expires some time after that.
         let since = (!offsets.has_members).then_some(offsets.emptied.filter(|_| !is_expired).unwrap_or(now));

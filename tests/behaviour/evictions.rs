@@ -13,10 +13,6 @@ use crate::support::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
-    broker.consumer().topic("t").group("g")
-}
-
 fn instance(broker: &Broker, id: &str, timeout: Duration) -> ConsumerBuilder<(), String> {
     builder(broker).instance_id(id).instance_timeout(timeout)
 }

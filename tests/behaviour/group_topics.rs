@@ -1,20 +1,8 @@
 //! Groups of several members, whose topics and partitions become more and less; and where they begin.
 
-use ottla::{Broker, Consumer, ConsumerBuilder, Error, Start, TopicPartition};
+use ottla::{Error, Start, TopicPartition};
 
 use crate::support::*;
-
-fn make(broker: &Broker, topic: &str, count: u32) {
-    broker.create_topic(topic, partitions(count)).expect("a free name");
-}
-
-fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
-    broker.consumer().topic("t").group("g")
-}
-
-fn member(broker: &Broker) -> Consumer<(), String> {
-    builder(broker).build().expect("builds")
-}
 
 // ---- topics and partitions that come and go ----
 

@@ -3,13 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use ottla::{BoxError, Broker, ConsumerBuilder, Error, Rebalance, RebalanceListener, TopicPartition};
+use ottla::{BoxError, Error, Rebalance, RebalanceListener, TopicPartition};
 
 use crate::support::*;
-
-fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
-    broker.consumer().topic("t").group("g")
-}
 
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<String>>>);

@@ -3,23 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::{
-    Assignment, Assignor, Broker, Consumer, ConsumerBuilder, Error, GroupState, GroupSubscription,
-    RangeAssignor, RoundRobinAssignor, TopicConfig, TopicPartition,
+    Assignment, Assignor, Error, GroupState, GroupSubscription, RangeAssignor, RoundRobinAssignor,
+    TopicConfig, TopicPartition,
 };
 
 use crate::support::*;
-
-fn make(broker: &Broker, topic: &str, count: u32) {
-    broker.create_topic(topic, partitions(count)).expect("a free name");
-}
-
-fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
-    broker.consumer().topic("t").group("g")
-}
-
-fn member(broker: &Broker) -> Consumer<(), String> {
-    builder(broker).build().expect("builds")
-}
 
 // ---- joining and leaving ----
 

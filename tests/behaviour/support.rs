@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use ottla::storage::MemoryStorage;
 use ottla::{
-    Broker, BrokerBuilder, Codec, Consumer, GroupState, OwnedRecord, Raw, Record, Records, Result,
-    TopicConfig, TopicPartition,
+    Broker, BrokerBuilder, Codec, Consumer, ConsumerBuilder, GroupState, OwnedRecord, Raw, Record, Records,
+    Result, TopicConfig, TopicPartition,
 };
 use tempfile::TempDir;
 
@@ -214,6 +214,21 @@ pub(crate) fn committed_at<K: Codec, V: Codec>(
     partition: u32,
 ) -> Option<u64> {
     consumer.committed(topic, partition).expect("assigned").map(|committed| committed.offset)
+}
+
+/// Makes a topic.
+pub(crate) fn make(broker: &Broker, topic: &str, count: u32) {
+    broker.create_topic(topic, partitions(count)).expect("a free name");
+}
+
+/// A consumer of topic `t` in group `g`, to be built.
+pub(crate) fn builder(broker: &Broker) -> ConsumerBuilder<(), String> {
+    broker.consumer().topic("t").group("g")
+}
+
+/// A member of group `g` that reads topic `t`.
+pub(crate) fn member(broker: &Broker) -> Consumer<(), String> {
+    builder(broker).build().expect("builds")
 }
 
 /// The partitions that a consumer has, sorted.
