@@ -1,11 +1,16 @@
 //! Settings: plain builders for users, checked once and then passed on as [`TopicSettings`]; and Kafka's
 //! names for them, in [`kafka`].
 
+mod compaction;
 pub(crate) mod kafka;
+mod retention;
 
 use std::fmt::{Debug, Display};
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+pub use compaction::Compaction;
+pub use retention::{Retention, WhenFull};
 
 use crate::error::{Error, Result};
 
@@ -19,6 +24,10 @@ const MAX_BATCH_BYTES: RangeInclusive<u64> = KIB..=512 * MIB;
 const SEGMENT_BYTES: RangeInclusive<u64> = least(4 * KIB)..=GIB;
 const MEMORY_LIMIT: RangeInclusive<u64> = least(64 * KIB)..=1 << 40;
 const SYNC_INTERVAL_MS: RangeInclusive<u64> = 1..=3_600_000;
+const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// When a segment that is being written to ends, however small it is; Kafka's `segment.ms`.
+pub(crate) const DEFAULT_SEGMENT_AGE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Under a model checker a few records are as many as there are.
 const fn least(bytes: u64) -> u64 {
@@ -142,6 +151,10 @@ pub struct TopicConfig {
     segment_bytes: Option<u64>,
     memory_limit: Option<u64>,
     sync_interval: Option<Duration>,
+    retention: Option<Retention>,
+    compaction: Option<Option<Compaction>>,
+    when_full: Option<WhenFull>,
+    segment_age: Option<Duration>,
 }
 
 impl TopicConfig {
@@ -193,8 +206,8 @@ impl TopicConfig {
     }
 
     /// How many bytes a topic in memory may hold: 64 KiB to 1 TiB. Default: 256 MiB. Each partition has an
-    /// equal share and drops its oldest records beyond that; it always keeps the piece that it is writing,
-    /// of 4 KiB to 256 KiB or one batch. Of no effect on disk.
+    /// equal share, and beyond that does as [`when_full`](Self::when_full) says; it always keeps the piece
+    /// that it is writing, of 4 KiB to 256 KiB or one batch. Of no effect on disk.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
@@ -208,6 +221,39 @@ impl TopicConfig {
     #[must_use]
     pub fn sync_interval(mut self, interval: Duration) -> Self {
         self.sync_interval = Some(interval);
+        self
+    }
+
+    /// How long records are kept. Default: for ever, or in memory as long as there is room.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = Some(retention);
+        self
+    }
+
+    /// Whether of the records of a key only the latest is kept: `Compaction::by_key()`, or `None`. Default:
+    /// `None`. May be together with [`retention`](Self::retention): both apply.
+    #[must_use]
+    pub fn compaction(mut self, compaction: impl Into<Option<Compaction>>) -> Self {
+        self.compaction = Some(compaction.into());
+        self
+    }
+
+    /// What a topic in memory does when it has no room. Default: it drops its oldest records; or refuses new
+    /// ones, if it is compacted, for the oldest may be the latest of their key. Of no effect on disk.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = Some(when_full);
+        self
+    }
+
+    /// When a partition's log goes on in a new file, however small the one before is: 1 ms to 100 years, in
+    /// whole milliseconds. Default: 7 days. Only whole files are given up and compacted. Counts for topics
+    /// that have a [`retention`](Self::retention) by age or a [`compaction`](Self::compaction). Of no effect
+    /// in memory.
+    #[must_use]
+    pub fn segment_age(mut self, age: Duration) -> Self {
+        self.segment_age = Some(age);
         self
     }
 
@@ -233,6 +279,10 @@ impl TopicConfig {
             .or_else(|| differs("segment_bytes", &of.segment_bytes, self.segment_bytes.as_ref()))
             .or_else(|| differs("memory_limit", &of.memory_limit, self.memory_limit.as_ref()))
             .or_else(|| differs("sync_interval", &of.sync_interval, sync_interval.as_ref()))
+            .or_else(|| differs("retention", &of.retention, self.retention.as_ref()))
+            .or_else(|| differs("compaction", &of.compaction, self.compaction.as_ref()))
+            .or_else(|| differs("when_full", &of.when_full, self.when_full.as_ref()))
+            .or_else(|| differs("segment_age", &of.segment_age, self.segment_age.as_ref()))
     }
 
     /// The settings of a new topic: what is named here, and defaults for the rest.
@@ -255,6 +305,10 @@ impl TopicConfig {
             segment_bytes: 128 * MIB,
             memory_limit: 256 * MIB,
             sync_interval: defaults.sync_interval,
+            retention: Retention::forever(),
+            compaction: None,
+            when_full: WhenFull::DropOldest,
+            segment_age: DEFAULT_SEGMENT_AGE,
         };
         self.over(&base)
     }
@@ -288,7 +342,18 @@ impl TopicConfig {
         let batch = self.max_batch_bytes.unwrap_or(base.max_batch_bytes);
         let segment = self.segment_bytes.unwrap_or(base.segment_bytes);
         let memory = self.memory_limit.unwrap_or(base.memory_limit);
+        let retention = self.retention.as_ref().unwrap_or(&base.retention).checked()?;
+        let compaction = self.compaction.as_ref().unwrap_or(&base.compaction).as_ref();
+        let compaction = compaction.map(Compaction::checked).transpose()?;
         Ok(TopicSettings {
+            when_full: self.checked_when_full(base, &retention, compaction.is_some())?,
+            retention,
+            compaction,
+            segment_age: checked_duration(
+                "segment_age",
+                self.segment_age.unwrap_or(base.segment_age),
+                Duration::from_millis(1),
+            )?,
             partitions: base.partitions,
             durability: self.durability.unwrap_or(base.durability),
             max_record_bytes: in_range("max_record_bytes", record, &MAX_RECORD_BYTES)?,
@@ -297,6 +362,33 @@ impl TopicConfig {
             memory_limit: in_range("memory_limit", memory, &MEMORY_LIMIT)?,
             sync_interval: checked_sync_interval(self.sync_interval.unwrap_or(base.sync_interval))?,
         })
+    }
+
+    /// What a topic does at its bound; each way has its condition.
+    fn checked_when_full(
+        &self,
+        base: &TopicSettings,
+        retention: &Retention,
+        compacts: bool,
+    ) -> Result<WhenFull> {
+        let invalid = |value: WhenFull, allowed: &str| Error::InvalidConfig {
+            setting: "when_full",
+            value: format!("{value:?}"),
+            allowed: allowed.to_owned(),
+        };
+        let asked = self.when_full.unwrap_or(match base.when_full {
+            WhenFull::DropOldest if compacts => WhenFull::Refuse,
+            other => other,
+        });
+        match asked {
+            WhenFull::DropOldest if compacts => {
+                Err(invalid(asked, "Block or Refuse, as the latest record of a key is to be kept"))
+            }
+            WhenFull::Block if retention.read_by.is_empty() && retention.max_age.is_none() => {
+                Err(invalid(asked, "DropOldest or Refuse, unless the retention has read_by or max_age"))
+            }
+            _ => Ok(asked),
+        }
     }
 }
 
@@ -338,8 +430,12 @@ pub(crate) struct TopicSettings {
     pub(crate) max_batch_bytes: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) memory_limit: u64,
-    /// Whole milliseconds.
+    /// Whole milliseconds, as all that follow.
     pub(crate) sync_interval: Duration,
+    pub(crate) retention: Retention,
+    pub(crate) compaction: Option<Compaction>,
+    pub(crate) when_full: WhenFull,
+    pub(crate) segment_age: Duration,
 }
 
 /// Checks how many partitions a topic is to have.
@@ -357,6 +453,15 @@ pub(crate) fn checked_sync_interval(interval: Duration) -> Result<Duration> {
             allowed: "1 ms to 1 hour".to_owned(),
         }),
     }
+}
+
+/// Checks a duration that may be `least` to 100 years, and drops what is not whole milliseconds.
+fn checked_duration(setting: &'static str, value: Duration, least: Duration) -> Result<Duration> {
+    if (least..=MAX_DURATION).contains(&value) {
+        return Ok(Duration::from_millis(value.as_millis() as u64));
+    }
+    let allowed = format!("{least:?} to 100 years");
+    Err(Error::InvalidConfig { setting, value: format!("{value:?}"), allowed })
 }
 
 fn invalid_durability(asked: Durability, allowed: &str) -> Error {
@@ -379,74 +484,4 @@ fn in_range<T: PartialOrd + Display + Copy>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(config: &TopicConfig) -> Result<TopicSettings> {
-        config.settings(&TopicDefaults::on_disk())
-    }
-
-    #[test]
-    fn every_setting_refuses_what_is_outside_its_range_and_names_it() {
-        let new = TopicConfig::new;
-        let current = settings(&new()).expect("the defaults are in range");
-        for (setting, config) in [
-            ("partitions", new().partitions(0)),
-            ("partitions", new().partitions(10_001)),
-            ("max_record_bytes", new().max_record_bytes(0)),
-            ("max_record_bytes", new().max_record_bytes(u64::MAX)),
-            ("max_batch_bytes", new().max_batch_bytes(GIB)),
-            ("segment_bytes", new().segment_bytes(10)),
-            ("segment_bytes", new().segment_bytes(2 * GIB)),
-            ("memory_limit", new().memory_limit(0)),
-            ("sync_interval", new().sync_interval(Duration::from_micros(999))),
-            ("sync_interval", new().sync_interval(Duration::from_secs(3_601))),
-            ("sync_interval", new().sync_interval(Duration::MAX)),
-        ] {
-            let error = settings(&config).expect_err(setting).to_string();
-            assert!(error.contains(setting) && error.contains(" to "), "{error}");
-            let error = config.altered(&current).expect_err(setting).to_string();
-            assert!(error.contains(setting), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_memory_broker_cannot_promise_more_than_memory() {
-        for level in [Durability::ProcessCrash, Durability::PowerLoss] {
-            let config = TopicConfig::new().durability(level);
-            assert!(config.settings(&TopicDefaults::in_memory()).is_err(), "{level:?}");
-        }
-    }
-
-    #[test]
-    fn the_default_batch_always_holds_the_largest_record() {
-        let found = settings(&TopicConfig::new().max_record_bytes(200 * MIB)).expect("in range");
-        assert!(found.max_batch_bytes > found.max_record_bytes);
-    }
-
-    #[test]
-    fn altering_changes_what_is_named_and_leaves_the_rest() {
-        let base = TopicConfig::new().partitions(3).segment_bytes(8_192).max_batch_bytes(4_096);
-        let current = settings(&base).expect("in range");
-        let change = TopicConfig::new().max_record_bytes(500).sync_interval(Duration::from_millis(7));
-        let expected = TopicSettings {
-            max_record_bytes: 500,
-            sync_interval: Duration::from_millis(7),
-            ..current.clone()
-        };
-        assert_eq!(change.altered(&current).expect("in range"), expected);
-        assert_eq!(TopicConfig::new().altered(&current).expect("no change"), current);
-        assert_eq!(TopicConfig::new().partitions(3).altered(&current).expect("no change"), current);
-    }
-
-    #[test]
-    fn a_topic_stays_in_memory_or_on_disk() {
-        let on_disk = settings(&TopicConfig::new()).expect("in range");
-        let in_memory = TopicConfig::new().settings(&TopicDefaults::in_memory()).expect("in range");
-        let level = |level| TopicConfig::new().durability(level);
-        assert!(level(Durability::Memory).altered(&on_disk).is_err());
-        assert!(level(Durability::PowerLoss).altered(&on_disk).is_ok());
-        assert!(level(Durability::ProcessCrash).altered(&in_memory).is_err());
-        assert!(level(Durability::Memory).altered(&in_memory).is_ok());
-    }
-}
+mod tests;

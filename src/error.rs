@@ -12,9 +12,7 @@ pub use kinds::Result;
 
 use crate::ids::{RecordMetadata, TopicPartition};
 
-/// Everything a call on Ottla can answer instead of what was asked.
-///
-/// The variants come in four groups, by what a caller can do:
+/// Everything a call on Ottla can answer instead of what was asked: four groups, by what a caller can do.
 ///
 /// * **mend the call**: from [`InvalidTopicName`](Error::InvalidTopicName) to [`NoGroup`](Error::NoGroup);
 /// * **go on differently**: from [`OffsetOutOfRange`](Error::OffsetOutOfRange) to
@@ -31,7 +29,7 @@ pub enum Error {
     /// The topic name breaks Kafka's rules. Choose another.
     #[error("topic name {name:?} is not valid: {reason}")]
     InvalidTopicName {
-        /// The name as given.
+        /// As given.
         name: String,
         /// The rule it breaks.
         reason: &'static str,
@@ -65,10 +63,7 @@ pub enum Error {
     /// The topic exists, and has one of its settings otherwise than was asked for.
     /// [`Broker::alter_topic`](crate::Broker::alter_topic) changes it, or
     /// [`Broker::increase_partitions`](crate::Broker::increase_partitions).
-    #[error(
-        "topic {topic:?} exists, and its {setting} is {existing}, not {requested}; \
-        alter it, or do not name it"
-    )]
+    #[error("topic {topic:?} exists with {setting} {existing}, not {requested}; alter it or do not name it")]
     TopicConfigMismatch {
         /// The topic.
         topic: String,
@@ -111,6 +106,13 @@ pub enum Error {
         partition: u32,
         /// How many partitions the topic has.
         partitions: u32,
+    },
+
+    /// The topic is [compacted](crate::Compaction), which goes by keys, and the record has none.
+    #[error("topic {topic:?} is compacted by key, and a record has none")]
+    KeyRequired {
+        /// The topic.
+        topic: String,
     },
 
     /// The record is larger than the topic's `max_record_bytes`.
@@ -449,10 +451,8 @@ pub enum Error {
     /// were left untouched: the partition takes no records, and serves all that are good. Open the broker
     /// with another [`RecoveryPolicy`](crate::RecoveryPolicy), or put back what was there.
     #[error(
-        "{partition} takes no records, because {} is damaged at byte {position}, \
-        from offset {first_offset} on: {detail}; \
-        to go on, open the broker with RecoveryPolicy::Skip or Truncate",
-        path.display()
+        "{partition} takes no records, because {} is damaged at byte {position}, from offset {first_offset} \
+        on: {detail}; to go on, open the broker with RecoveryPolicy::Skip or Truncate", path.display()
     )]
     PartitionFenced {
         /// The partition.

@@ -88,7 +88,7 @@ pub use broker::{
     VerifyReport,
 };
 pub use clock::{Clock, ManualClock, PreciseClock, SystemClock, Timestamp};
-pub use config::{Durability, RecoveryPolicy, TopicConfig};
+pub use config::{Compaction, Durability, RecoveryPolicy, Retention, TopicConfig, WhenFull};
 pub use consumer::{
     BoxError, CommitFuture, Consumer, ConsumerBuilder, NextRecords, OutOfRange, OwnedRecord, Rebalance,
     RebalanceListener, Record, Records, RecordsIter, RecordsStream, Start, WakeHandle,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Durability;
+use crate::config::{Compaction, Durability, Retention, WhenFull};
 use crate::topic::Topic;
 
 /// A topic's settings and partitions, from [`Broker::describe_topic`](crate::Broker::describe_topic).
@@ -39,6 +39,14 @@ pub struct TopicDescription {
     pub memory_limit: u64,
     /// How long what [`Durability::ProcessCrash`] acknowledged may wait for a sync.
     pub sync_interval: Duration,
+    /// How long records are kept.
+    pub retention: Retention,
+    /// Whether and how it is compacted.
+    pub compaction: Option<Compaction>,
+    /// What it does at its `memory_limit` if it is in memory.
+    pub when_full: WhenFull,
+    /// When a segment that is being written to ends, however small it is.
+    pub segment_age: Duration,
     /// The partitions, by number.
     pub partitions: Vec<PartitionDescription>,
 }
@@ -86,6 +94,10 @@ impl TopicDescription {
             segment_bytes: settings.segment_bytes,
             memory_limit: settings.memory_limit,
             sync_interval: settings.sync_interval,
+            retention: settings.retention,
+            compaction: settings.compaction,
+            when_full: settings.when_full,
+            segment_age: settings.segment_age,
             partitions: partitions.collect(),
         }
     }

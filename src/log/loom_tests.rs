@@ -16,7 +16,7 @@ use super::file_reads::Files;
 use super::identity::LogIdentity;
 use super::partition_log::PartitionLog;
 use super::reader::{Cursor, Run};
-use crate::config::{Durability, TopicSettings};
+use crate::config::{Durability, Retention, TopicSettings, WhenFull};
 use crate::error::Result;
 use crate::record::frame::{Frame, NewRecord};
 
@@ -51,6 +51,10 @@ fn settings(durability: Durability, segment_bytes: u64, memory_limit: u64) -> To
         segment_bytes,
         memory_limit,
         sync_interval: Duration::from_secs(1),
+        retention: Retention::forever(),
+        compaction: None,
+        when_full: WhenFull::DropOldest,
+        segment_age: Duration::from_secs(3_600),
     }
 }
 

@@ -9,7 +9,9 @@ mod append;
 #[expect(unsafe_code, reason = "shared memory with one writer and many readers; reasons stand in the file")]
 mod chunk;
 mod chunk_supply;
+mod compaction;
 mod completion;
+mod counters;
 mod disk_tail;
 mod file_reads;
 mod flush;
@@ -36,6 +38,8 @@ mod view;
 mod wakeups;
 
 pub(crate) use append::{Fate, Pending, WrittenBy};
+pub(crate) use compaction::Compacted;
+pub(crate) use counters::Counters;
 pub(crate) use file_reads::{FileReads, Files};
 pub(crate) use flush::{FlushQueue, FlushRequest};
 pub(crate) use identity::{LogIdentity, LogPlace};

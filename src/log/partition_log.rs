@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use super::chunk::StagedBytes;
 use super::completion::AppendFault;
+use super::counters::Counters;
 use super::disk_tail::DiskTail;
 use super::health::{Health, Status};
 use super::identity::{LogIdentity, LogPlace};
@@ -40,6 +41,7 @@ pub(crate) struct PartitionLog {
     stage: CachePadded<Mutex<Stage>>,
     view: CachePadded<RwLock<View>>,
     waiters: Arc<Waiters>,
+    counters: Counters,
     pub(super) health: Health,
     /// Records below this offset were deleted; a reader that is there looks again.
     pub(super) trimmed: AtomicU64,
@@ -106,6 +108,7 @@ impl PartitionLog {
             stage: CachePadded::new(Mutex::new(stage)),
             view: CachePadded::new(RwLock::new(view)),
             waiters: Arc::default(),
+            counters: Counters::default(),
             health: Health::default(),
             trimmed: AtomicU64::new(0),
         })
@@ -127,6 +130,11 @@ impl PartitionLog {
 
     pub(crate) fn waiters(&self) -> &Arc<Waiters> {
         &self.waiters
+    }
+
+    /// What was taken out of it since it was opened.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     pub(super) fn view(&self) -> &RwLock<View> {

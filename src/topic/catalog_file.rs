@@ -16,11 +16,15 @@
 //! crc32 1a2b3c4d
 //! ```
 
+mod upkeep;
+
 use std::path::Path;
 use std::time::Duration;
 
 use super::checked_text::{Format, corrupt};
-use crate::config::{DEFAULT_SYNC_INTERVAL, Durability, TopicSettings};
+use crate::config::{
+    DEFAULT_SEGMENT_AGE, DEFAULT_SYNC_INTERVAL, Durability, Retention, TopicSettings, WhenFull,
+};
 use crate::error::Result;
 use crate::ids::MAX_OFFSET;
 
@@ -100,6 +104,7 @@ fn encode_topic(text: &mut String, topic: &TopicEntry) {
     *text += &format!("  segment_bytes {}\n", settings.segment_bytes);
     *text += &format!("  memory_limit {}\n", settings.memory_limit);
     *text += &format!("  sync_interval_ms {}\n", settings.sync_interval.as_millis());
+    upkeep::encode(text, settings);
     for (number, PartitionEntry { id, start_offset }) in partitions.iter().enumerate() {
         *text += &format!("  partition {number} {id:016x}");
         if *start_offset > 0 {
@@ -144,7 +149,7 @@ fn decode_topics(text: &str) -> Option<Vec<TopicEntry>> {
                 topic.push(PartitionEntry { id: parse_id(id)?, start_offset });
             }
             ["adding", _, id] => topic.adding.push(parse_id(id)?),
-            _ => return None,
+            _ => upkeep::decode(&words, settings)?,
         }
     }
     Some(topics)
@@ -164,6 +169,10 @@ fn new_entry(name: &str, id: u64, state: TopicState) -> TopicEntry {
         segment_bytes: 0,
         memory_limit: 0,
         sync_interval: DEFAULT_SYNC_INTERVAL,
+        retention: Retention::forever(),
+        compaction: None,
+        when_full: WhenFull::DropOldest,
+        segment_age: DEFAULT_SEGMENT_AGE,
     };
     TopicEntry { name: name.to_owned(), id, state, settings, partitions: Vec::new(), adding: Vec::new() }
 }
@@ -178,12 +187,17 @@ impl TopicEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{TopicConfig, TopicDefaults};
+    use crate::config::{Compaction, TopicConfig, TopicDefaults};
     use crate::error::Error;
 
     fn entry(name: &str, state: TopicState) -> TopicEntry {
         let config = TopicConfig::new().partitions(2).segment_bytes(4096);
         let config = config.durability(Durability::PowerLoss).sync_interval(Duration::from_millis(20));
+        let kept =
+            Retention::days(7).max_bytes(1 << 30).read_by(["a group", "b"]).min_age(Duration::from_secs(1));
+        let config = config.retention(kept).segment_age(Duration::from_secs(5));
+        let compaction = Compaction::by_key().min_dirty_percent(20).max_lag(Duration::from_secs(9));
+        let config = config.compaction(compaction).when_full(WhenFull::Block);
         let settings = config.settings(&TopicDefaults::on_disk()).expect("valid");
         let partitions = vec![PartitionEntry::new(1), PartitionEntry { id: u64::MAX, start_offset: 9 }];
         TopicEntry { name: name.to_owned(), id: 7, state, settings, partitions, adding: vec![3, 4] }
