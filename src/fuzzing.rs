@@ -99,7 +99,7 @@ pub fn encode_headers(headers: &[OwnedHeader]) -> Vec<u8> {
 
 /// Decodes the header of a segment and encodes it again; `None` if it is refused.
 #[must_use]
-pub fn recode_segment_header(bytes: &[u8; 64]) -> Option<[u8; 64]> {
+pub fn recode_segment_header(bytes: &[u8]) -> Option<Vec<u8>> {
     SegmentHeader::decode(bytes).ok().map(|header| header.encode())
 }
 

@@ -32,6 +32,8 @@ pub enum Bug {
     FailedSyncRetried,
     /// A record is acknowledged before it is written.
     AckBeforeWrite,
+    /// A file that compaction has written gets its name before it is synced.
+    CompactedUnsynced,
     /// A member takes a partition that another one still reads.
     TakenBeforeReleased,
     /// A member commits what it polled before the partition was taken from it.
@@ -42,7 +44,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoSyncBeforeRoll,
         Self::NoDirSyncAfterCreate,
         Self::NoDirSyncAfterRename,
@@ -55,6 +57,7 @@ impl Bug {
         Self::TailNotTruncated,
         Self::FailedSyncRetried,
         Self::AckBeforeWrite,
+        Self::CompactedUnsynced,
         Self::TakenBeforeReleased,
         Self::LateCommitTaken,
         Self::BegunTooLate,
@@ -76,6 +79,7 @@ impl Bug {
             Self::TailNotTruncated => "tail-not-truncated",
             Self::FailedSyncRetried => "failed-sync-retried",
             Self::AckBeforeWrite => "ack-before-write",
+            Self::CompactedUnsynced => "compacted-unsynced",
             Self::TakenBeforeReleased => "taken-before-released",
             Self::LateCommitTaken => "late-commit-taken",
             Self::BegunTooLate => "begun-too-late",

@@ -81,6 +81,8 @@ pub(crate) struct Chunk {
     memory: Memory,
     base_offset: u64,
     base_position: u64,
+    /// Whether some of its offsets are of records that are gone.
+    is_sparse: bool,
 }
 
 struct Marks {
@@ -126,11 +128,11 @@ impl Visible {
 }
 
 impl Chunk {
-    /// A chunk that is complete: the first `bytes` of `memory` hold frames of `offsets` offsets.
-    pub(crate) fn complete(memory: Memory, base_offset: u64, offsets: u64, bytes: usize) -> TrackedArc<Self> {
-        let mut writer = ChunkWriter::new(memory, base_offset, 0);
-        writer.written = bytes.min(writer.capacity);
-        writer.stage(offsets, i64::MIN);
+    /// A chunk that is complete: the first bytes of `memory` hold `frames`.
+    pub(crate) fn complete(memory: Memory, base_offset: u64, frames: &CompleteFrames) -> TrackedArc<Self> {
+        let mut writer = ChunkWriter::of(memory, base_offset, 0, frames.is_sparse);
+        writer.written = frames.bytes.min(writer.capacity);
+        writer.stage(frames.offsets, frames.max_timestamp);
         writer.publish(writer.staged());
         writer.close()
     }
@@ -139,6 +141,13 @@ impl Chunk {
     #[inline]
     pub(crate) fn base_offset(&self) -> u64 {
         self.base_offset
+    }
+
+    /// Whether some of its offsets are of records that are gone: then the number of records is not that of
+    /// the offsets.
+    #[inline]
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.is_sparse
     }
 
     /// Where in its segment the chunk's first byte is; 0 for a topic in memory.
@@ -193,6 +202,17 @@ impl fmt::Debug for Chunk {
     }
 }
 
+/// What a complete chunk holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CompleteFrames {
+    pub(crate) bytes: usize,
+    /// How many offsets they take; fewer than 2 to the 32.
+    pub(crate) offsets: u64,
+    /// Of the records; `i64::MIN` if nobody asks.
+    pub(crate) max_timestamp: i64,
+    pub(crate) is_sparse: bool,
+}
+
 /// How far something has come in a chunk, at the end of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
@@ -231,10 +251,14 @@ unsafe impl Send for ChunkWriter {}
 impl ChunkWriter {
     /// A chunk in `memory`, empty, and the right to write to it.
     pub(crate) fn new(memory: Memory, base_offset: u64, base_position: u64) -> Self {
+        Self::of(memory, base_offset, base_position, false)
+    }
+
+    fn of(memory: Memory, base_offset: u64, base_position: u64, is_sparse: bool) -> Self {
         let (start, capacity) = (memory.start, memory.capacity.min(MAX_CHUNK_BYTES));
         let marks = Marks { visible: AtomicU64::new(0), max_timestamp: AtomicI64::new(i64::MIN) };
-        let chunk =
-            TrackedArc::new(Chunk { marks: CachePadded::new(marks), memory, base_offset, base_position });
+        let marks = CachePadded::new(marks);
+        let chunk = TrackedArc::new(Chunk { marks, memory, base_offset, base_position, is_sparse });
         Self { chunk, start, capacity, written: 0, staged: Mark::START, published: Mark::START }
     }
 

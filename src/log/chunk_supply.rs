@@ -60,6 +60,11 @@ impl ChunkSupply {
         std::mem::replace(self, Self::new(self.limit))
     }
 
+    /// Takes note of a chunk that came into the view with memory from elsewhere.
+    pub(super) fn add(&mut self, chunk: &Chunk) {
+        self.in_view += chunk.capacity() as u64;
+    }
+
     /// Takes back a chunk that left the view.
     pub(super) fn retire(&mut self, chunk: TrackedArc<Chunk>) {
         self.in_view -= chunk.capacity() as u64;

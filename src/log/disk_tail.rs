@@ -170,6 +170,7 @@ impl DiskTail {
             recovery_point: self.recovery_point,
             created: place.clock.now().as_millis(),
             previous: Some(self.active.base_offset()),
+            compacted: None,
         };
         let OpenSegment { segment, file } = match Segment::create(&place.files(), &header) {
             Ok(made) => made,

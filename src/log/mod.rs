@@ -6,6 +6,7 @@
 //! ```
 
 mod append;
+mod by_time;
 #[expect(unsafe_code, reason = "shared memory with one writer and many readers; reasons stand in the file")]
 mod chunk;
 mod chunk_supply;

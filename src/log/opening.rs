@@ -48,6 +48,7 @@ impl PartitionLog {
             recovery_point: 0,
             created: place.clock.now().as_millis(),
             previous: None,
+            compacted: None,
         };
         Segment::create(&place.files(), &header)?.sync().map_err(SyncError::into_error)
     }

@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 
 use super::chunk::StagedBytes;
+use super::compaction::CompactionState;
 use super::completion::AppendFault;
 use super::counters::Counters;
 use super::disk_tail::DiskTail;
@@ -42,6 +43,7 @@ pub(crate) struct PartitionLog {
     view: CachePadded<RwLock<View>>,
     waiters: Arc<Waiters>,
     counters: Counters,
+    compaction: CompactionState,
     pub(super) health: Health,
     /// Records below this offset were deleted; a reader that is there looks again.
     pub(super) trimmed: AtomicU64,
@@ -109,6 +111,7 @@ impl PartitionLog {
             view: CachePadded::new(RwLock::new(view)),
             waiters: Arc::default(),
             counters: Counters::default(),
+            compaction: CompactionState::default(),
             health: Health::default(),
             trimmed: AtomicU64::new(0),
         })
@@ -135,6 +138,10 @@ impl PartitionLog {
     /// What was taken out of it since it was opened.
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    pub(super) fn compaction(&self) -> &CompactionState {
+        &self.compaction
     }
 
     pub(super) fn view(&self) -> &RwLock<View> {
@@ -377,6 +384,7 @@ impl PartitionLog {
     /// Ends appends and fetches, for good, and makes everything durable.
     pub(crate) fn close(&self) -> Result<()> {
         self.end(Status::Closed);
+        self.wait_for_compaction();
         if let Some(home) = &self.disk {
             home.tail.lock().sync_marks_too();
         }
@@ -390,6 +398,7 @@ impl PartitionLog {
     /// Ends appends and fetches: the topic is gone.
     pub(crate) fn delete(&self) {
         self.end(Status::Deleted);
+        self.wait_for_compaction();
         if let Some(home) = &self.disk {
             let mut wakeups = Wakeups::default();
             let mut tail = home.tail.lock();

@@ -59,7 +59,7 @@ impl Cursor {
 
     /// Goes back to the beginning of a run that was fetched with this cursor.
     pub(crate) fn go_back(&mut self, run: &Run) {
-        self.return_to(run, run.start_offset(), run.bytes.start);
+        self.return_to(run, run.start_offset, run.bytes.start);
     }
 
     /// Goes back to a place in `run`. What was read from files behind it, or is being read, is kept: going
@@ -81,7 +81,7 @@ impl Cursor {
         if portion.allows(run.records, run.bytes()) {
             return false;
         }
-        let (mut records, mut bytes, mut end_offset) = (0, 0, run.start_offset());
+        let (mut records, mut bytes, mut end_offset) = (0, 0, run.start_offset);
         for frame in run.frames() {
             let records_with_it = records + usize::from(frame.is_record());
             let is_taken_anyway = portion.at_least_one && records == 0;
@@ -124,6 +124,8 @@ impl Portion {
 pub(crate) struct Run {
     chunk: TrackedArc<Chunk>,
     bytes: Range<usize>,
+    /// Where the cursor was.
+    start_offset: u64,
     end_offset: u64,
     records: usize,
 }
@@ -132,10 +134,6 @@ impl Run {
     /// The offset after the last record.
     pub(crate) fn end_offset(&self) -> u64 {
         self.end_offset
-    }
-
-    fn start_offset(&self) -> u64 {
-        self.end_offset - self.records as u64
     }
 
     /// How many records there are.
@@ -192,18 +190,20 @@ impl PartitionLog {
                         if !visible.closed {
                             return Ok(None);
                         }
+                        // Of the last offsets, the records may be gone.
+                        cursor.offset = cursor.offset.max(chunk.base_offset() + visible.offsets);
                         cursor.place = then.take().map_or(Place::Unknown, |then| *then);
                         continue;
                     }
                     let end_offset = chunk.base_offset() + visible.offsets;
-                    let records = (end_offset - cursor.offset) as usize;
                     let bytes = std::mem::replace(position, visible.bytes)..visible.bytes;
-                    Run { chunk: TrackedArc::clone(chunk), bytes, end_offset, records }
+                    run_of(TrackedArc::clone(chunk), bytes, cursor.offset, end_offset)
                 }
                 Place::Segment { segment, next, file, reading } => {
                     let fetched = match self.read(segment, *next, file, reading, files) {
                         Err(error) => {
-                            self.check_still_there(cursor, error)?;
+                            let is_replaced = segment.is_replaced();
+                            self.check_still_there(cursor, error, is_replaced)?;
                             continue;
                         }
                         Ok(fetched) => fetched,
@@ -274,12 +274,12 @@ impl PartitionLog {
         }
     }
 
-    /// A segment cannot be read. If that is because it was deleted meanwhile, the cursor looks again, or is
-    /// told; otherwise the error is what it is.
+    /// A segment cannot be read. If that is because it was deleted or replaced meanwhile, the cursor looks
+    /// again, or is told; otherwise the error is what it is.
     #[cold]
-    fn check_still_there(&self, cursor: &mut Cursor, error: Error) -> Result<()> {
+    fn check_still_there(&self, cursor: &mut Cursor, error: Error, is_replaced: bool) -> Result<()> {
         self.check_readable()?;
-        if cursor.offset >= self.trimmed() {
+        if cursor.offset >= self.trimmed() && !is_replaced {
             return Err(error);
         }
         cursor.place = Place::Unknown;
@@ -323,7 +323,13 @@ impl PartitionLog {
     }
 
     #[cold]
-    fn damaged(&self, path: &Path, start: FrameStart, next_offset: Option<u64>, detail: &str) -> Error {
+    pub(super) fn damaged(
+        &self,
+        path: &Path,
+        start: FrameStart,
+        next_offset: Option<u64>,
+        detail: &str,
+    ) -> Error {
         Error::RecordsDamaged {
             partition: self.identity().topic_partition(),
             path: path.to_path_buf(),
@@ -397,68 +403,25 @@ impl PartitionLog {
             }
         }
     }
-
-    /// The offset of the first record with a timestamp of `timestamp` or more; the end if there is none.
-    pub(crate) fn offset_since(&self, timestamp: i64) -> Result<u64> {
-        // The end is read first: what is appended meanwhile comes after it.
-        let end_offset = self.end_offset();
-        let found = self.find_timestamp(timestamp)?;
-        Ok(found.map_or(end_offset, |(offset, _)| offset))
-    }
-
-    /// The first record with a timestamp of `timestamp` or more: its offset and its timestamp.
-    pub(crate) fn find_timestamp(&self, timestamp: i64) -> Result<Option<(u64, i64)>> {
-        self.check_readable()?;
-        let Pieces { start_offset, segments, chunks } = self.view().read().pieces();
-        for (segment, end) in segments {
-            let start = segment.index().read().before_timestamp(timestamp, end);
-            let Some(start) = start else { continue };
-            match find_in_segment(&segment, start, end, timestamp, start_offset) {
-                Ok(None) => {}
-                Ok(found) => return Ok(found),
-                Err(error) => {
-                    self.check_readable()?;
-                    // What was deleted meanwhile is not looked for.
-                    if segment.end_offset() > self.trimmed() {
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        let late_enough = chunks.iter().filter(|chunk| chunk.max_timestamp() >= timestamp);
-        Ok(late_enough.filter_map(|chunk| first_since(chunk, timestamp, start_offset)).next())
-    }
-}
-
-/// The first record of that time or later in a segment, from `start` on. What is damaged is left out.
-fn find_in_segment(
-    segment: &Segment,
-    mut start: FrameStart,
-    end: u64,
-    timestamp: i64,
-    start_offset: u64,
-) -> Result<Option<(u64, i64)>> {
-    let mut file = None;
-    loop {
-        match segment.read(&mut file, start, end)? {
-            Fetched::Block(block) => {
-                if let Some(found) = first_since(&block.chunk, timestamp, start_offset) {
-                    return Ok(Some(found));
-                }
-                start = block.next;
-            }
-            Fetched::Damaged(Hole { next: Some(next), .. }) => start = next,
-            Fetched::Damaged(_) | Fetched::End => return Ok(None),
-        }
-    }
 }
 
 /// The records of a block from `offset` on. A read begins at an index entry, so it may bring in earlier ones.
 fn run_from(chunk: TrackedArc<Chunk>, offset: u64) -> Run {
     let end_offset = chunk.end_offset();
     let bytes = position_in_chunk(&chunk, offset)..chunk.visible().bytes;
-    let records = end_offset.saturating_sub(offset.max(chunk.base_offset())) as usize;
-    Run { chunk, bytes, end_offset, records }
+    let start_offset = offset.max(chunk.base_offset());
+    run_of(chunk, bytes, start_offset, end_offset)
+}
+
+/// The records in these bytes of a chunk. They are counted by their offsets, but where some are gone.
+#[inline]
+fn run_of(chunk: TrackedArc<Chunk>, bytes: Range<usize>, start_offset: u64, end_offset: u64) -> Run {
+    let records = if chunk.is_sparse() {
+        Frames::new(chunk.bytes(bytes.clone())).filter(|frame| frame.is_record()).count()
+    } else {
+        end_offset.saturating_sub(start_offset) as usize
+    };
+    Run { chunk, bytes, start_offset, end_offset, records }
 }
 
 /// Where the first record of `offset` or more begins; the end of the visible bytes if there is none.
@@ -473,11 +436,4 @@ fn position_in_chunk(chunk: &Chunk, offset: u64) -> usize {
     let before = Frames::new(chunk.bytes(0..visible.bytes))
         .take_while(|frame| !frame.is_record() || frame.offset() < offset);
     before.map(Frame::len).sum()
-}
-
-/// The first record of that time or later, from `start_offset` on.
-fn first_since(chunk: &Chunk, timestamp: i64, start_offset: u64) -> Option<(u64, i64)> {
-    let mut records = Frames::new(chunk.bytes(0..chunk.visible().bytes)).filter(|frame| frame.is_record());
-    let found = records.find(|frame| frame.timestamp() >= timestamp && frame.offset() >= start_offset)?;
-    Some((found.offset(), found.timestamp()))
 }

@@ -141,6 +141,7 @@ fn write(place: &LogPlace, tail: &DiskTail, draft: Draft) -> Result<Written> {
         recovery_point: tail.recovery_point(),
         created: place.clock.now().as_millis(),
         previous: draft.previous,
+        compacted: None,
     };
     let write_all = || {
         let file = create_file(place.data_dir.storage(), &temporary, &header)?;

@@ -30,6 +30,16 @@ pub(super) struct Source<'a> {
     /// The next segment begins with this offset: from there on, nothing here counts. `u64::MAX`: there is
     /// none.
     pub(super) end_offset: u64,
+    /// Records below this offset were deleted: of those, none counts as removed by compaction.
+    pub(super) kept_from: u64,
+}
+
+impl Source<'_> {
+    /// How many of the records that are kept a frame says to be gone.
+    fn removed_by(&self, frame: Frame<'_>) -> u64 {
+        let start = frame.offset().max(self.kept_from);
+        frame.gap_end().map_or(0, |end| end.saturating_sub(start))
+    }
 }
 
 /// What a walk found.
@@ -40,6 +50,8 @@ pub(super) struct Walk {
     pub(super) index: OffsetIndex,
     /// What the sync marks on the way say: all records below this offset are on stable storage.
     pub(super) synced: u64,
+    /// How many records compaction has removed on the way.
+    pub(super) removed: u64,
     /// Where it met bytes that are no frame of the log, if it did.
     pub(super) bad: Option<Bad>,
 }
@@ -80,11 +92,20 @@ impl std::fmt::Display for Why {
 pub(super) struct GoodRun {
     pub(super) start: FrameStart,
     pub(super) end: FrameStart,
+    /// How many of its offsets are of records that compaction has removed.
+    pub(super) removed: u64,
 }
 
 impl GoodRun {
     pub(super) fn records(&self) -> u64 {
-        self.end.offset - self.start.offset
+        self.records_from(0)
+    }
+
+    /// How many records it has from this offset on, as far as that can be told; exact for one at which what
+    /// is kept begins.
+    pub(super) fn records_from(&self, offset: u64) -> u64 {
+        let offsets = self.end.offset.saturating_sub(self.start.offset.max(offset));
+        offsets.saturating_sub(self.removed)
     }
 }
 
@@ -155,11 +176,13 @@ pub(super) fn walk(source: &Source<'_>, first: FrameStart, from: FrameStart) -> 
         let position = walker.next.position;
         let mut end = position + HEADER_BYTES as u64;
         let why = match window.frame(position)? {
-            Ok(frame) if !frame.is_record() || frame.offset() == walker.next.offset => {
-                walker.take(frame);
-                continue;
-            }
-            Ok(frame) => Why::OtherOffset(frame.offset()),
+            Ok(frame) => match frame.behind(walker.next.offset) {
+                Some(next) => {
+                    walker.take(frame, next, source.removed_by(frame));
+                    continue;
+                }
+                None => Why::OtherOffset(frame.offset()),
+            },
             Err(BadFrame::Incomplete { .. }) => Why::FrameCutOff,
             Err(bad) => Why::NoFrame(bad),
         };
@@ -187,7 +210,10 @@ pub(super) fn salvage(source: &Source<'_>, from: FrameStart) -> Result<Salvage> 
         found.synced = found.synced.max(frame.synced().unwrap_or(0));
         let next = position + frame.len() as u64;
         if offsets.contains(&frame.offset()) {
-            found.add(FrameStart { offset: frame.offset(), position }, next, frame.is_record());
+            let start = FrameStart { offset: frame.offset(), position };
+            // A control frame, which takes no offset, is a part of what it lies with too.
+            let offset = frame.behind(frame.offset()).unwrap_or(frame.offset());
+            found.add(start, FrameStart { offset, position: next }, source.removed_by(frame));
         } else if let Some(run) = found.runs.last_mut().filter(|run| run.end.position == position)
             && !frame.is_record()
         {
@@ -202,12 +228,13 @@ pub(super) fn salvage(source: &Source<'_>, from: FrameStart) -> Result<Salvage> 
 }
 
 impl Salvage {
-    /// A control frame, which takes no offset, is a part of what it lies with too.
-    fn add(&mut self, start: FrameStart, next_position: u64, is_record: bool) {
-        let end = FrameStart { offset: start.offset + u64::from(is_record), position: next_position };
+    fn add(&mut self, start: FrameStart, end: FrameStart, removed: u64) {
         match self.runs.last_mut() {
-            Some(run) if run.end == start => run.end = end,
-            _ => self.runs.push(GoodRun { start, end }),
+            Some(run) if run.end == start => {
+                run.end = end;
+                run.removed += removed;
+            }
+            _ => self.runs.push(GoodRun { start, end, removed }),
         }
     }
 }
@@ -242,12 +269,13 @@ struct Walker {
     max_timestamp: i64,
     index: OffsetIndex,
     synced: u64,
+    removed: u64,
 }
 
 impl Walker {
     fn new(first: FrameStart, from: FrameStart) -> Self {
         let index = OffsetIndex::new(first);
-        Self { next: from, batch: from, max_timestamp: i64::MIN, index, synced: 0 }
+        Self { next: from, batch: from, max_timestamp: i64::MIN, index, synced: 0, removed: 0 }
     }
 
     /// Whether the batch of this offset comes next.
@@ -255,11 +283,11 @@ impl Walker {
         self.batch == self.next && self.next.offset >= offset
     }
 
-    fn take(&mut self, frame: Frame<'_>) {
-        self.next.position += frame.len() as u64;
+    fn take(&mut self, frame: Frame<'_>, next_offset: u64, removed: u64) {
+        self.next = FrameStart { offset: next_offset, position: self.next.position + frame.len() as u64 };
         self.synced = self.synced.max(frame.synced().unwrap_or(0));
+        self.removed += removed;
         if frame.is_record() {
-            self.next.offset += 1;
             self.max_timestamp = self.max_timestamp.max(frame.timestamp());
         }
         if !frame.batch_continues() {
@@ -273,7 +301,8 @@ impl Walker {
         let position = self.next.position;
         let cut_off = Bad { position, end: position, why: Why::BatchCutOff };
         let bad = bad.or(is_cut_off.then_some(cut_off));
-        Walk { end: self.batch, index: self.index, synced: self.synced, bad }
+        let Self { batch: end, index, synced, removed, .. } = self;
+        Walk { end, index, synced, removed, bad }
     }
 }
 
@@ -283,7 +312,7 @@ mod tests {
 
     fn run(position: u64, offsets: std::ops::Range<u64>) -> GoodRun {
         let end = FrameStart { offset: offsets.end, position: position + offsets.end - offsets.start };
-        GoodRun { start: FrameStart { offset: offsets.start, position }, end }
+        GoodRun { start: FrameStart { offset: offsets.start, position }, end, removed: 0 }
     }
 
     #[test]

@@ -8,19 +8,23 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::chunk::{Chunk, Memory};
+use super::chunk::{Chunk, CompleteFrames, Memory};
 use super::identity::LogDir;
 use super::offset_index::{FrameStart, OffsetIndex};
 use super::scan::{Source, salvage};
-use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_file_name};
+use super::segment_header::{CompactedTo, SegmentHeader, segment_file_name};
 use crate::error::{Error, Result};
-use crate::record::frame::{BadFrame, CrcSeed, Frame};
+use crate::record::frame::{BadFrame, CrcSeed, Frame, MAX_GAP};
 use crate::seeded_bugs::{Bug, is_planted};
 use crate::storage::{OpenMode, Storage, StorageFile, is_out_of_files, read_exact_at, write_all_at};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock, TrackedArc, Weak};
 
 /// How much one read from a file brings in, unless a frame is larger.
 const READ_BYTES: u64 = 256 * 1024;
+
+/// A block ends behind so many offsets: a gap may follow, and a chunk counts its offsets in 32 bits.
+const MAX_BLOCK_OFFSETS: u64 = 1 << 31;
+const _: () = assert!(MAX_BLOCK_OFFSETS + MAX_GAP < 1 << 32);
 
 /// The end offset of a segment that still grows.
 pub(super) const OPEN_END: u64 = u64::MAX;
@@ -30,6 +34,10 @@ pub(super) const OPEN_END: u64 = u64::MAX;
 pub(crate) struct Segment {
     first: FrameStart,
     previous: Option<u64>,
+    /// By the clock of the broker that made it, in milliseconds since the epoch; `i64::MAX` if its header is
+    /// damaged. What the segments before it hold was appended by then.
+    created: i64,
+    compacted: Option<CompactedTo>,
     dir: LogDir,
     /// Shared by all who have it open. A lock of its own, held while it is opened.
     file: Mutex<Option<Weak<dyn StorageFile>>>,
@@ -45,6 +53,9 @@ pub(crate) struct Segment {
     holes: RwLock<Vec<Hole>>,
     /// Whether the file's name is known to survive a power loss.
     name_synced: AtomicBool,
+    /// Whether compaction has put another one in its place: its name is not that of its file any more. Set
+    /// with `file` locked.
+    is_replaced: AtomicBool,
 }
 
 /// A file that is open as long as one of these is there.
@@ -73,6 +84,8 @@ pub(super) struct Opened {
     pub(super) partition_id: u64,
     pub(super) first: FrameStart,
     pub(super) previous: Option<u64>,
+    pub(super) created: i64,
+    pub(super) compacted: Option<CompactedTo>,
     /// Where the frames end in the file.
     pub(super) end: u64,
     pub(super) end_offset: u64,
@@ -105,6 +118,8 @@ impl Segment {
             partition_id: header.partition_id,
             first,
             previous: header.previous,
+            created: header.created,
+            compacted: header.compacted,
             end: header.first_position,
             end_offset: OPEN_END,
             index: OffsetIndex::new(first),
@@ -120,6 +135,8 @@ impl Segment {
         Self {
             first: opened.first,
             previous: opened.previous,
+            created: opened.created,
+            compacted: opened.compacted,
             dir: opened.dir,
             file: Mutex::new(None),
             crc_seed: CrcSeed::new(opened.partition_id),
@@ -128,6 +145,7 @@ impl Segment {
             index: RwLock::new(opened.index),
             holes: RwLock::new(opened.holes),
             name_synced: AtomicBool::new(false),
+            is_replaced: AtomicBool::new(false),
         }
     }
 
@@ -138,6 +156,32 @@ impl Segment {
     /// The base offset of the segment before it, as its header says.
     pub(super) fn previous(&self) -> Option<u64> {
         self.previous
+    }
+
+    /// When it was made; what the segments before it hold was appended by then.
+    pub(super) fn created(&self) -> i64 {
+        self.created
+    }
+
+    /// How far it was compacted, if it was, and nothing was cut off it since.
+    pub(super) fn compacted(&self) -> Option<CompactedTo> {
+        self.compacted.filter(|compacted| compacted.end_offset == self.end_offset())
+    }
+
+    pub(super) fn crc_seed(&self) -> CrcSeed {
+        self.crc_seed
+    }
+
+    /// Whether another segment is in its place. Whoever has its file open may read on; others look again.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.is_replaced.load(Ordering::Acquire)
+    }
+
+    /// Its name is, or may soon be, that of another file; or it is not, after all. Whoever opens it has done
+    /// so when this returns.
+    pub(super) fn set_replaced(&self, is_replaced: bool) {
+        let _nobody_opens_it = self.file.lock();
+        self.is_replaced.store(is_replaced, Ordering::Release);
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -151,6 +195,9 @@ impl Segment {
             return Ok(file);
         }
         let path = self.path();
+        if self.is_replaced() {
+            return Err(Error::io("open", &path)(ErrorKind::NotFound.into()));
+        }
         // For writing too: one who is to write may come to use what a reader has open.
         let opened = loop {
             match self.dir.storage.open(&path, OpenMode::Existing) {
@@ -262,14 +309,19 @@ impl Segment {
     /// The good frames at the front of `bytes`, up to the end of the segment. What follows them, cut off or
     /// damaged, is where the next read begins.
     fn verify(&self, bytes: &[u8], start: FrameStart) -> Verified {
-        let mut found = FoundFrames { bytes: 0, next: start.offset, max_timestamp: i64::MIN };
+        let mut found =
+            FoundFrames { bytes: 0, next: start.offset, max_timestamp: i64::MIN, is_sparse: false };
         let end_offset = self.end_offset();
-        while found.bytes < bytes.len() && found.next < end_offset {
-            match Frame::verified(&bytes[found.bytes..], self.crc_seed) {
-                Ok(frame) if !frame.is_record() || frame.offset() == found.next => found.add(frame),
-                Ok(frame) if found.bytes == 0 && is_planted(Bug::IndexTrusted) => found.add(frame),
+        let is_full = |next: u64| next >= end_offset || next - start.offset > MAX_BLOCK_OFFSETS;
+        while found.bytes < bytes.len() && !is_full(found.next) {
+            let frame = Frame::verified(&bytes[found.bytes..], self.crc_seed);
+            match frame.map(|frame| (frame, frame.behind(found.next))) {
+                Ok((frame, Some(next))) => found.add(frame, next),
+                Ok((frame, None)) if found.bytes == 0 && is_planted(Bug::IndexTrusted) => {
+                    found.add(frame, found.next + 1);
+                }
                 _ if found.bytes > 0 => break,
-                Ok(frame) => {
+                Ok((frame, None)) => {
                     return Verified::Bad(format!("the record of offset {} is there", frame.offset()));
                 }
                 Err(BadFrame::Incomplete { needed }) => return Verified::NeedsMore(needed as u64),
@@ -282,8 +334,13 @@ impl Segment {
     fn block(&self, found: &FoundFrames, memory: Memory, start: FrameStart) -> Block {
         let next = FrameStart { offset: found.next, position: start.position + found.bytes as u64 };
         self.index.write().note(start, next, found.max_timestamp);
-        let chunk = Chunk::complete(memory, start.offset, next.offset - start.offset, found.bytes);
-        Block { chunk, next }
+        let frames = CompleteFrames {
+            bytes: found.bytes,
+            offsets: next.offset - start.offset,
+            max_timestamp: i64::MIN,
+            is_sparse: found.is_sparse,
+        };
+        Block { chunk: Chunk::complete(memory, start.offset, &frames), next }
     }
 
     /// There is no good frame at `start`: looks for the next one.
@@ -302,6 +359,7 @@ impl Segment {
             seed: self.crc_seed,
             len,
             end_offset: self.end_offset(),
+            kept_from: 0,
         };
         let next = salvage(&source, start)?.runs.first().map(|run| run.start);
         let hole = Hole { start, next, detail };
@@ -347,7 +405,7 @@ pub(super) fn create_file(
     path: &Path,
     header: &SegmentHeader,
 ) -> Result<Box<dyn StorageFile>> {
-    debug_assert!(header.first_position >= SEGMENT_HEADER_BYTES);
+    debug_assert!(header.first_position >= header.len());
     let file = storage.open(path, OpenMode::CreateOrEmpty).map_err(Error::io("create", path))?;
     write_all_at(file.as_ref(), &header.encode(), 0).map_err(Error::io("write", path))?;
     Ok(file)
@@ -411,13 +469,15 @@ struct FoundFrames {
     /// The offset behind them.
     next: u64,
     max_timestamp: i64,
+    is_sparse: bool,
 }
 
 impl FoundFrames {
-    fn add(&mut self, frame: Frame<'_>) {
+    fn add(&mut self, frame: Frame<'_>, next: u64) {
         self.bytes += frame.len();
+        self.next = next;
+        self.is_sparse |= frame.gap_end().is_some();
         if frame.is_record() {
-            self.next += 1;
             self.max_timestamp = self.max_timestamp.max(frame.timestamp());
         }
     }

@@ -227,6 +227,36 @@ impl Stage {
         (shown, closed, self.supply.take())
     }
 
+    /// Takes the chunks out of the view that lie wholly below `offset`, all of which is synced; where what is
+    /// in memory begins then.
+    pub(super) fn release_below(&mut self, offset: u64, view: &RwLock<View>) -> u64 {
+        let mut view = view.write();
+        while view.oldest_chunk_end().is_some_and(|end| end <= offset)
+            && let Some(oldest) = view.pop_chunk()
+        {
+            self.supply.retire(oldest);
+        }
+        view.chunks().next().map_or(u64::MAX, |first| first.base_offset())
+    }
+
+    /// Puts `new` in the place of consecutive chunks of a log in memory, which are all there; whether they
+    /// were.
+    pub(super) fn replace_chunks(
+        &mut self,
+        old: &[TrackedArc<Chunk>],
+        new: TrackedArc<Chunk>,
+        view: &RwLock<View>,
+    ) -> bool {
+        self.supply.add(&new);
+        let is_replaced = view.write().replace_chunks(old, TrackedArc::clone(&new));
+        if is_replaced {
+            old.iter().for_each(|old| self.supply.retire(TrackedArc::clone(old)));
+        } else {
+            self.supply.retire(new);
+        }
+        is_replaced
+    }
+
     /// Takes note that all records below `synced` are on stable storage. Their memory is kept for readers
     /// only from now on.
     pub(super) fn note_synced(&mut self, synced: u64, view: &RwLock<View>) {

@@ -49,6 +49,7 @@ impl PartitionLog {
         if segments.is_empty() || home.syncer.sync().is_err() {
             return;
         }
+        let _no_replacement_meanwhile = self.compaction().files.lock();
         for segment in segments {
             drop(Segment::remove(home.place.data_dir.storage(), &home.place.dir, segment.base_offset()));
         }

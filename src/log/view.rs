@@ -101,6 +101,9 @@ impl View {
         if offset < self.start_offset {
             return Location::OutOfRange { earliest: self.start_offset, latest: self.end_offset() };
         }
+        if segment.is_replaced() {
+            return self.locate(offset);
+        }
         // Meanwhile a chunk may have left the view, and its bytes are to be read from the file.
         if segment.readable() > position && segment.end_offset() > offset {
             return Location::Segment(Arc::clone(segment));
@@ -162,6 +165,43 @@ impl View {
                 }
                 self.segments.insert(at, new);
             }
+        }
+    }
+
+    /// Puts `new` in the place of consecutive segments, which are all there; whether they were. It ends where
+    /// they did, and is read to its end.
+    pub(super) fn replace_segments(&mut self, old: &[Arc<Segment>], new: &Arc<Segment>) -> bool {
+        let is_same = |(here, old): (&Arc<Segment>, &Arc<Segment>)| Arc::ptr_eq(here, old);
+        let first =
+            old.first().and_then(|first| self.segments.iter().position(|here| Arc::ptr_eq(here, first)));
+        let Some(range) = first.map(|first| first..first + old.len()) else { return false };
+        if !self.segments.get(range.clone()).is_some_and(|here| here.iter().zip(old).all(is_same)) {
+            return false;
+        }
+        new.end_at(old.last().map_or(OPEN_END, |last| last.end_offset()));
+        self.segments.splice(range, [Arc::clone(new)]);
+        true
+    }
+
+    /// Puts `new` in the place of consecutive chunks, which are all there and not the last; whether they
+    /// were.
+    pub(super) fn replace_chunks(&mut self, old: &[TrackedArc<Chunk>], new: TrackedArc<Chunk>) -> bool {
+        let first =
+            old.first().and_then(|old| self.chunks.iter().position(|chunk| TrackedArc::ptr_eq(chunk, old)));
+        let Some(first) = first.filter(|first| first + old.len() < self.chunks.len()) else { return false };
+        let is_same = |(here, old): (&TrackedArc<Chunk>, &TrackedArc<Chunk>)| TrackedArc::ptr_eq(here, old);
+        if !self.chunks.range(first..first + old.len()).zip(old).all(is_same) {
+            return false;
+        }
+        drop(self.chunks.drain(first + 1..first + old.len()));
+        self.chunks[first] = new;
+        true
+    }
+
+    /// Takes a replacement back, which has not got its name.
+    pub(super) fn restore_segments(&mut self, old: &[Arc<Segment>], new: &Arc<Segment>) {
+        if let Some(at) = self.segments.iter().position(|here| Arc::ptr_eq(here, new)) {
+            self.segments.splice(at..=at, old.iter().cloned());
         }
     }
 
@@ -260,6 +300,7 @@ mod tests {
             recovery_point: 0,
             created: 0,
             previous: None,
+            compacted: None,
         };
         let dir = LogDir { storage: Arc::new(storage), path: dir.into() };
         Segment::create(&dir, &header).expect("in memory").segment

@@ -17,7 +17,7 @@
 //! | 28 | key length | u32 | all ones: the key is null |
 //! | 32 | headers bytes | u32 | of all headers together |
 //! | 36 | count | u16 | number of headers |
-//! | 38 | kind (k) | u8 | 0: a record; 1: a sync mark; readers skip all kinds but 0 |
+//! | 38 | kind (k) | u8 | 0: a record; 1: a sync mark; 2: a gap; 3: a horizon; only 0 is a record |
 //! | 39 | flags (f) | u8 | bit 0: more frames of the same batch follow |
 //!
 //! Value, key and headers follow in this order, then zeros up to a multiple of 8: frames begin 8-byte
@@ -46,6 +46,8 @@ const FLAGS: usize = 39;
 const NULL: u32 = u32::MAX;
 const KIND_RECORD: u8 = 0;
 const KIND_SYNC_MARK: u8 = 1;
+const KIND_GAP: u8 = 2;
+const KIND_HORIZON: u8 = 3;
 const FLAG_BATCH_CONTINUES: u8 = 1;
 
 const _: () = assert!(HEADER_BYTES.is_multiple_of(ALIGNMENT) && FLAGS + 1 == HEADER_BYTES);
@@ -119,6 +121,41 @@ pub(crate) fn encode_sync_mark(synced: u64, next_offset: u64, crc_seed: CrcSeed,
     let mark = NewRecord { key: None, value: Some(&value), headers: &[], timestamp: 0 };
     let stamp = Stamp { offset: next_offset, batch_continues: false, crc_seed: Some(crc_seed) };
     encode_as(KIND_SYNC_MARK, &mark, &stamp, out);
+}
+
+/// What a gap takes in the log.
+pub(crate) const GAP_BYTES: usize = HEADER_BYTES + 8;
+
+/// The most offsets that one gap stands for: a chunk counts its offsets in 32 bits.
+pub(crate) const MAX_GAP: u64 = 1 << 30;
+
+/// What a horizon takes in the log.
+pub(crate) const HORIZON_BYTES: usize = HEADER_BYTES;
+
+/// Writes a gap into `out`, which must be exactly [`GAP_BYTES`] long: compaction has removed the records from
+/// `offset` to before `end`, which are [`MAX_GAP`] at most.
+pub(crate) fn encode_gap(offset: u64, end: u64, crc_seed: Option<CrcSeed>, out: &mut [u8]) {
+    let value = end.to_le_bytes();
+    let gap = NewRecord { key: None, value: Some(&value), headers: &[], timestamp: 0 };
+    encode_as(KIND_GAP, &gap, &Stamp { offset, batch_continues: false, crc_seed }, out);
+}
+
+/// Writes a horizon into `out`, which must be exactly [`HORIZON_BYTES`] long: the tombstones from here on, up
+/// to the next horizon or the end of the segment, were met first by a compaction at `met`, in milliseconds
+/// since the epoch.
+pub(crate) fn encode_horizon(next_offset: u64, met: i64, crc_seed: Option<CrcSeed>, out: &mut [u8]) {
+    let horizon = NewRecord { key: None, value: None, headers: &[], timestamp: met };
+    let stamp = Stamp { offset: next_offset, batch_continues: false, crc_seed };
+    encode_as(KIND_HORIZON, &horizon, &stamp, out);
+}
+
+/// Writes a record that is in a log already into `out`, which must be as long as its frame: the same, but of
+/// no batch with what follows.
+pub(crate) fn copy_alone(frame: Frame<'_>, crc_seed: Option<CrcSeed>, out: &mut [u8]) {
+    out.copy_from_slice(frame.bytes);
+    out[FLAGS] &= !FLAG_BATCH_CONTINUES;
+    let crc = crc_seed.map_or(0, |seed| seed.crc(&out[LENGTH..]));
+    put(out, CRC, crc.to_le_bytes());
 }
 
 /// Writes the frame of `record` into `out`, which must be exactly [`NewRecord::frame_bytes`] long.
@@ -250,6 +287,36 @@ impl<'a> Frame<'a> {
         synced.filter(|synced| *synced <= MAX_OFFSET)
     }
 
+    /// The offset behind the records that a gap stands for. `None` for other frames.
+    pub(crate) fn gap_end(self) -> Option<u64> {
+        if self.bytes[KIND] != KIND_GAP {
+            return None;
+        }
+        let end = self.value()?.try_into().ok().map(u64::from_le_bytes)?;
+        let offsets = end.checked_sub(self.offset())?;
+        ((1..=MAX_GAP).contains(&offsets) && end <= MAX_OFFSET).then_some(end)
+    }
+
+    /// When a compaction first met the tombstones that follow. `None` for other frames.
+    pub(crate) fn horizon(self) -> Option<i64> {
+        (self.bytes[KIND] == KIND_HORIZON).then(|| self.timestamp())
+    }
+
+    /// The offset behind this frame, if it is one that belongs where `offset` comes next.
+    #[inline]
+    pub(crate) fn behind(self, offset: u64) -> Option<u64> {
+        match self.bytes[KIND] {
+            KIND_RECORD => (self.offset() == offset).then(|| offset + 1),
+            KIND_GAP => self.gap_end().filter(|_| self.offset() == offset),
+            _ => Some(offset),
+        }
+    }
+
+    /// A record with a key and a null value.
+    pub(crate) fn is_tombstone(self) -> bool {
+        self.is_record() && self.u32_at(VALUE_LENGTH) == NULL && self.u32_at(KEY_LENGTH) != NULL
+    }
+
     #[inline]
     pub(crate) fn batch_continues(self) -> bool {
         self.bytes[FLAGS] & FLAG_BATCH_CONTINUES != 0
@@ -368,6 +435,38 @@ mod tests {
         assert!(!frame.is_record() && !frame.batch_continues());
         let record = encoded(&sample(), 7);
         assert_eq!(Frame::verified(&record, SEED()).expect("valid").synced(), None);
+    }
+
+    #[test]
+    fn a_gap_says_which_offsets_are_gone_and_a_horizon_since_when_tombstones_were_met() {
+        let mut bytes = [0xff; GAP_BYTES];
+        encode_gap(10, 25, Some(SEED()), &mut bytes);
+        let gap = Frame::verified(&bytes, SEED()).expect("valid");
+        assert_eq!(
+            (gap.len(), gap.gap_end(), gap.behind(10), gap.behind(9)),
+            (GAP_BYTES, Some(25), Some(25), None)
+        );
+        assert!(!gap.is_record() && gap.synced().is_none() && gap.horizon().is_none());
+        for (offset, end) in [(10, 10), (10, 9), (10, 11 + MAX_GAP), (MAX_OFFSET, MAX_OFFSET + 1)] {
+            encode_gap(offset, end, Some(SEED()), &mut bytes);
+            assert_eq!(Frame::verified(&bytes, SEED()).expect("valid").gap_end(), None, "{offset} to {end}");
+        }
+        let mut bytes = [0xff; HORIZON_BYTES];
+        encode_horizon(10, -7, Some(SEED()), &mut bytes);
+        let horizon = Frame::verified(&bytes, SEED()).expect("valid");
+        assert_eq!((horizon.horizon(), horizon.behind(10), horizon.is_record()), (Some(-7), Some(10), false));
+        assert!(!horizon.is_tombstone());
+    }
+
+    #[test]
+    fn a_record_that_is_copied_is_of_no_batch() {
+        let record = sample();
+        let mut bytes = vec![0; record.frame_bytes()];
+        encode(&record, &Stamp { offset: 7, batch_continues: true, crc_seed: Some(SEED()) }, &mut bytes);
+        let frame = Frame::verified(&bytes, SEED()).expect("valid");
+        let mut copy = vec![0xff; frame.len()];
+        copy_alone(frame, Some(SEED()), &mut copy);
+        assert_eq!(copy, encoded(&record, 7));
     }
 
     #[test]

@@ -156,7 +156,13 @@ impl<'a> Examiner<'a> {
         // What was deleted had been synced before.
         let known = request.known.map_or(0, |known| known.end_offset).max(request.start_offset);
         let said = files.iter().filter_map(|file| Some(file.good_header()?.recovery_point));
-        let synced = said.fold(known, u64::max);
+        // One that compaction wrote was complete, and synced, before it got its name. If the next one does
+        // not begin where it says that it ends, it was cut off since.
+        let complete = files.windows(2).filter_map(|pair| {
+            let end_offset = pair[0].good_header()?.compacted?.end_offset;
+            (end_offset == pair[1].base_offset).then_some(end_offset)
+        });
+        let synced = said.chain(complete).fold(known, u64::max);
         let ends: Vec<u64> = files.iter().skip(1).map(|file| file.base_offset).chain([OPEN_END]).collect();
         let parts = files.into_iter().zip(ends).map(|(file, end_offset)| Part::unscanned(file, end_offset));
         let (parts, seed) = (parts.collect(), CrcSeed::new(identity.id));
@@ -233,7 +239,10 @@ impl<'a> Examiner<'a> {
         for (number, pair) in self.parts[..=begin].windows(2).enumerate() {
             let (before, file) = (&pair[0].file, &pair[1].file);
             let Some(previous) = file.good_header().and_then(|header| header.previous) else { continue };
-            if previous > before.base_offset {
+            // Compaction makes one segment of several.
+            let compacted = before.good_header().and_then(|header| header.compacted);
+            let is_within = compacted.is_some_and(|compacted| previous < compacted.end_offset);
+            if previous > before.base_offset && !is_within {
                 let start = FrameStart { offset: previous, position: 0 };
                 let detail = "the segment is missing".to_owned();
                 let path = self.dir.join(segment_file_name(previous));
@@ -262,11 +271,13 @@ impl<'a> Examiner<'a> {
             while let Some(next) = self.behind_deleted(part, &walked)? {
                 let detail = "it is damaged".to_owned();
                 self.parts[part].holes.push(Hole { start: walked.end, next: Some(next), detail });
+                self.parts[part].removed.push(walked.removed);
                 self.synced = self.synced.max(walked.synced);
                 walked = self.walk(part, next)?;
             }
-            let Walk { end, index, synced, bad } = walked;
+            let Walk { end, index, synced, removed, bad } = walked;
             self.synced = self.synced.max(synced);
+            self.parts[part].removed.push(removed);
             let Part { file, end: part_end, index: part_index, is_scanned, end_offset, .. } =
                 &mut self.parts[part];
             (*part_end, *part_index, *is_scanned) = (end, index, true);
@@ -300,7 +311,8 @@ impl<'a> Examiner<'a> {
     fn walk(&mut self, part: usize, from: FrameStart) -> Result<Walk> {
         let opened = self.parts[part].file.keep_open(self.storage)?;
         let Part { file, end_offset, .. } = &self.parts[part];
-        let walked = walk(&file.source(&opened, self.seed, *end_offset), file.first(), from)?;
+        let source = file.source(&opened, self.seed, *end_offset, self.request.start_offset);
+        let walked = walk(&source, file.first(), from)?;
         self.scanned_bytes += walked.bad.map_or(walked.end.position, |bad| bad.position) - from.position;
         Ok(walked)
     }
@@ -371,7 +383,8 @@ impl<'a> Examiner<'a> {
         let Part { file, end_offset, .. } = &self.parts[part];
         // The frames of a segment without a header begin where they usually do.
         let from = FrameStart { position: from.position.max(file.first().position), ..from };
-        let found = salvage(&file.source(&opened, self.seed, *end_offset), from)?;
+        let source = file.source(&opened, self.seed, *end_offset, self.request.start_offset);
+        let found = salvage(&source, from)?;
         self.synced = self.synced.max(found.synced);
         self.scanned_bytes += file.len.saturating_sub(from.position);
         Ok(found)
@@ -444,8 +457,7 @@ impl<'a> Examiner<'a> {
         for damage in damaged {
             let Some(next) = damage.next_offset else { continue };
             let runs = self.parts.iter().flat_map(|part| part.runs_from(part.file.first()));
-            let behind = runs.map(|run| run.end.offset.saturating_sub(run.start.offset.max(next)));
-            damage.records_behind = behind.sum();
+            damage.records_behind = runs.map(|run| run.records_from(next)).sum();
         }
     }
 }

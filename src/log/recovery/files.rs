@@ -7,7 +7,8 @@ use super::super::offset_index::FrameStart;
 use super::super::scan::Source;
 use super::super::segment::{OpenFile, create_file};
 use super::super::segment_header::{
-    BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, UNFINISHED, base_offset_of, segment_file_name,
+    BadHeader, COMPACTED_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, UNFINISHED, base_offset_of,
+    segment_file_name,
 };
 use crate::error::{Error, Result};
 use crate::record::frame::CrcSeed;
@@ -133,7 +134,7 @@ impl SegmentFile {
     }
 
     fn read_header(&self, storage: &dyn Storage, file: &OpenFile, identity: &LogIdentity) -> Result<Header> {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+        let mut bytes = vec![0; self.len.min(COMPACTED_HEADER_BYTES) as usize];
         if self.len < SEGMENT_HEADER_BYTES {
             return Ok(Header::Missing);
         }
@@ -172,8 +173,14 @@ impl SegmentFile {
     }
 
     /// Its frames, up to those that the next segment has.
-    pub(super) fn source<'a>(&'a self, file: &'a OpenFile, seed: CrcSeed, end_offset: u64) -> Source<'a> {
-        Source { file: file.as_ref(), path: &self.path, seed, len: self.len, end_offset }
+    pub(super) fn source<'a>(
+        &'a self,
+        file: &'a OpenFile,
+        seed: CrcSeed,
+        end_offset: u64,
+        kept_from: u64,
+    ) -> Source<'a> {
+        Source { file: file.as_ref(), path: &self.path, seed, len: self.len, end_offset, kept_from }
     }
 
     /// Whether nothing but zeros comes behind `position`.

@@ -121,7 +121,7 @@ impl Examined {
             self.drop_from(part, at);
         }
         let runs = self.parts.iter().flat_map(|part| part.runs_from(part.file.first()));
-        let records = runs.map(|run| run.end.offset.saturating_sub(run.start.offset.max(self.start_offset)));
+        let records = runs.map(|run| run.records_from(self.start_offset));
         Verified {
             segments,
             records: records.sum(),
@@ -299,6 +299,7 @@ impl Mender<'_> {
             recovery_point: self.log.synced,
             created: self.now,
             previous: self.log.parts.last().map(|part| part.file.base_offset),
+            compacted: None,
         };
         // It may be what is missing.
         self.storage.create_dir_all(self.dir).map_err(Error::io("create directory", self.dir))?;
