@@ -149,7 +149,7 @@ fn a_checkpoint_of_a_later_version_is_refused() {
 /// The header of a later version, which is not laid out like ours. (Otherwise its version is what is damaged.)
 #[expect(clippy::ptr_arg, reason = "an image is changed by such functions")]
 fn later_version(segment: &mut Vec<u8>) {
-    segment[8] = 2;
+    segment[8] = 3;
     segment[60] ^= 1;
 }
 
@@ -161,7 +161,7 @@ fn a_segment_of_a_later_version_is_refused() {
         let error = refusal(&image.with(segment, later_version));
         let named = matches!(
             &error,
-            Error::UnsupportedFormat { path, found: 2, supported: 1 } if path == segment
+            Error::UnsupportedFormat { path, found: 3, supported: 2 } if path == segment
         );
         ensure(named, || format!("{error:?}"))
     });
