@@ -10,7 +10,7 @@ use super::file_reads::{Files, Reading};
 use super::offset_index::FrameStart;
 use super::partition_log::PartitionLog;
 use super::segment::{Fetched, Hole, OPEN_END, OpenFile, Segment};
-use super::view::{Location, Pieces};
+use super::view::Location;
 use crate::error::{Error, Result};
 use crate::record::frame::{Frame, Frames};
 use crate::sync::{Arc, TrackedArc};

@@ -11,6 +11,9 @@ pub const FRAME_HEADER_BYTES: usize = 40;
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_BYTES: usize = 64;
 
+/// The same, of one that compaction wrote.
+pub const COMPACTED_HEADER_BYTES: usize = 80;
+
 /// Offsets are below.
 pub const OFFSETS_END: u64 = 1 << 63;
 
@@ -19,6 +22,9 @@ pub const RECORD: u8 = 0;
 
 /// The kind of a control frame that says what was synced.
 pub const SYNC_MARK: u8 = 1;
+
+/// The kind of a control frame that stands for records which were removed.
+pub const GAP: u8 = 2;
 
 /// The flag of a frame behind which its batch goes on.
 pub const CONTINUES: u8 = 1;
@@ -132,6 +138,21 @@ impl Frame {
         Some(u64::from_le_bytes(value)).filter(|synced| self.kind == SYNC_MARK && *synced < OFFSETS_END)
     }
 
+    /// The offset that comes next behind it, if it belongs where `offset` comes next.
+    #[must_use]
+    pub fn behind(&self, offset: u64) -> Option<u64> {
+        match self.kind {
+            RECORD => (self.offset == offset).then(|| offset + 1),
+            GAP => {
+                let value: [u8; 8] = self.value.as_deref()?.try_into().ok()?;
+                let end = u64::from_le_bytes(value);
+                let is_right = self.offset == offset && end > offset && end - offset <= 1 << 30;
+                (is_right && end < OFFSETS_END).then_some(end)
+            }
+            _ => Some(offset),
+        }
+    }
+
     /// Whether it is no control frame.
     #[must_use]
     pub fn is_record(&self) -> bool {
@@ -224,15 +245,34 @@ pub struct SegmentHeader {
     pub created: i64,
     /// Base offset of the segment before it; `u64::MAX`: none.
     pub previous: u64,
+    /// If compaction wrote it: its end offset, and whether only part of it is compacted.
+    pub compacted: Option<(u64, bool)>,
+}
+
+fn decode_compacted(bytes: &[u8]) -> Option<(u64, bool)> {
+    let (end_offset, part) = (u64_at(bytes, 64), u32_at(bytes, 72)?);
+    let is_whole = bytes[76..80] == crc32fast::hash(&bytes[64..76]).to_le_bytes();
+    (is_whole && end_offset < OFFSETS_END && part <= 1).then_some((end_offset, part == 1))
 }
 
 impl SegmentHeader {
+    /// How many bytes it takes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        if self.compacted.is_some() { COMPACTED_HEADER_BYTES } else { SEGMENT_HEADER_BYTES }
+    }
+
     /// Its bytes.
     #[must_use]
-    pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len()];
         put(&mut bytes, 0, b"OTTLALOG");
-        put(&mut bytes, 8, &1u16.to_le_bytes());
+        put(&mut bytes, 8, &(1 + u16::from(self.compacted.is_some())).to_le_bytes());
+        if let Some((end_offset, is_part)) = self.compacted {
+            put(&mut bytes, 64, &end_offset.to_le_bytes());
+            put(&mut bytes, 72, &u32::from(is_part).to_le_bytes());
+        }
         put(&mut bytes, 12, &self.first_position.to_le_bytes());
         put(&mut bytes, 16, &self.partition_id.to_le_bytes());
         put(&mut bytes, 24, &self.base_offset.to_le_bytes());
@@ -246,10 +286,14 @@ impl SegmentHeader {
     /// What a whole header says.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.get(..SEGMENT_HEADER_BYTES)?;
-        let is_whole = bytes[..8] == *b"OTTLALOG"
-            && bytes[8..10] == 1u16.to_le_bytes()
-            && bytes[60..] == crc32fast::hash(&bytes[..60]).to_le_bytes();
+        let first = bytes.get(..SEGMENT_HEADER_BYTES)?;
+        let is_whole =
+            first[..8] == *b"OTTLALOG" && first[60..] == crc32fast::hash(&first[..60]).to_le_bytes();
+        let compacted = match first[8..10] {
+            [1, 0] => None,
+            [2, 0] => Some(decode_compacted(bytes.get(..COMPACTED_HEADER_BYTES)?)?),
+            _ => return None,
+        };
         let header = Self {
             partition_id: u64_at(bytes, 16),
             base_offset: u64_at(bytes, 24),
@@ -257,8 +301,10 @@ impl SegmentHeader {
             recovery_point: u64_at(bytes, 32),
             created: u64_at(bytes, 40).cast_signed(),
             previous: u64_at(bytes, 48),
+            compacted,
         };
-        let is_plausible = header.first_position >= 64 && header.first_position.is_multiple_of(8);
+        let is_plausible =
+            header.first_position as usize >= header.len() && header.first_position.is_multiple_of(8);
         let are_offsets = header.base_offset.max(header.recovery_point) < OFFSETS_END;
         (is_whole && is_plausible && are_offsets).then_some(header)
     }
@@ -269,6 +315,10 @@ pub fn repair_header_crc(segment: &mut [u8]) {
     if segment.len() >= SEGMENT_HEADER_BYTES {
         let crc = crc32fast::hash(&segment[..60]);
         put(segment, 60, &crc.to_le_bytes());
+    }
+    if segment.len() >= COMPACTED_HEADER_BYTES && segment[8] == 2 {
+        let crc = crc32fast::hash(&segment[64..76]);
+        put(segment, 76, &crc.to_le_bytes());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::{Frame, OFFSETS_END, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::{Frame, GAP, OFFSETS_END, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::recipe::Files;
 
 /// Every record that lies in one of the files with a good CRC, wherever it begins.
@@ -11,6 +11,13 @@ pub fn all_records(files: &Files, partition_id: u64) -> BTreeSet<Frame> {
     let starts = files.values().flat_map(|bytes| (0..bytes.len()).step_by(8).map(move |at| &bytes[at..]));
     let frames = starts.filter_map(|bytes| Frame::good(bytes, partition_id));
     frames.map(|(frame, _)| frame.as_served()).filter(Frame::is_record).collect()
+}
+
+/// Whether any good frame in any file is a gap.
+#[must_use]
+pub fn has_gaps(files: &Files, partition_id: u64) -> bool {
+    let mut starts = files.values().flat_map(|bytes| (0..bytes.len()).step_by(8).map(move |at| &bytes[at..]));
+    starts.any(|bytes| Frame::good(bytes, partition_id).is_some_and(|(frame, _)| frame.kind == GAP))
 }
 
 /// A place in the log.
@@ -42,7 +49,8 @@ pub struct Beginning {
 pub fn beginning(files: &Files, partition_id: u64, start_offset: u64) -> Beginning {
     let segments = kept_segments(files, partition_id, start_offset);
     let ends = segments.iter().skip(1).map(|segment| segment.base_offset).chain([u64::MAX]);
-    let is_unclear = segments.iter().filter_map(|segment| segment.header).any(is_impossible);
+    let is_unclear = segments.iter().filter_map(|segment| segment.header).any(is_impossible)
+        || has_gaps(files, partition_id);
     let mut found = Beginning { is_unclear, ..Beginning::default() };
     let mut next_offset = segments.first().map(|segment| segment.base_offset);
     if next_offset.is_some_and(|base_offset| base_offset > start_offset) {
@@ -67,7 +75,9 @@ pub fn beginning(files: &Files, partition_id: u64, start_offset: u64) -> Beginni
 /// No broker writes such a header.
 fn is_impossible(header: SegmentHeader) -> bool {
     let has_previous = header.previous != u64::MAX;
-    header.recovery_point > header.base_offset || has_previous && header.previous >= header.base_offset
+    header.compacted.is_some()
+        || header.recovery_point > header.base_offset
+        || has_previous && header.previous >= header.base_offset
 }
 
 /// A file of the log.
@@ -107,11 +117,9 @@ impl Segment<'_> {
             let Some((frame, length)) = Frame::good(rest, partition_id) else { return false };
             continues = frame.continues();
             found.is_unclear |= frame.synced().is_some_and(|synced| synced > place.offset);
+            let Some(next_offset) = frame.behind(place.offset) else { return false };
+            place.offset = next_offset;
             if frame.is_record() {
-                if frame.offset != place.offset {
-                    return false;
-                }
-                place.offset += 1;
                 batch.push(frame.as_served());
             }
             place.position += length;
@@ -129,7 +137,9 @@ impl Segment<'_> {
 /// Whether a file that counts was written by a later version, by what it says of itself.
 #[must_use]
 pub fn is_of_later_version(files: &Files) -> bool {
-    let is_later = |bytes: &Vec<u8>| bytes.len() >= SEGMENT_HEADER_BYTES && bytes[8..10] != [1, 0];
+    let is_later = |bytes: &Vec<u8>| {
+        bytes.len() >= SEGMENT_HEADER_BYTES && ![[1, 0], [2, 0]].contains(&[bytes[8], bytes[9]])
+    };
     files.iter().any(|(name, bytes)| base_offset_of(name).is_some() && is_later(bytes))
 }
 

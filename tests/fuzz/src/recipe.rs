@@ -161,6 +161,7 @@ impl Kitchen {
             recovery_point: usual(base_offset.wrapping_sub(input.number())),
             created: 1_000,
             previous: self.base_offset,
+            compacted: None,
         };
         if variant & 2 != 0 {
             header.first_position += 8 * u32::from(input.byte());
@@ -273,6 +274,7 @@ pub fn first_header(partition_id: u64) -> SegmentHeader {
         recovery_point: 0,
         created: 1_000,
         previous: u64::MAX,
+        compacted: None,
     }
 }
 
