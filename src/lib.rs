@@ -83,9 +83,9 @@ mod topic;
 pub mod coming_from_kafka {}
 
 pub use broker::{
-    Broker, BrokerBuilder, GroupDescription, GroupMember, GroupPartition, GroupState, Health, LoweredCommit,
-    PartitionDescription, PartitionFault, PartitionVerdict, RecoveryReport, ResetTo, TopicDescription,
-    VerifyReport,
+    Broker, BrokerBuilder, GroupDescription, GroupMember, GroupPartition, GroupState, Health, Housekeeping,
+    LoweredCommit, PartitionDescription, PartitionFault, PartitionVerdict, RecoveryReport, ResetTo,
+    TopicDescription, VerifyReport,
 };
 pub use clock::{Clock, ManualClock, PreciseClock, SystemClock, Timestamp};
 pub use config::{Compaction, Durability, RecoveryPolicy, Retention, TopicConfig, WhenFull};

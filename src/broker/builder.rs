@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::flusher;
+use super::housekeeper::{DEFAULT_INTERVAL, Housekeeper};
 use super::recovery_report::{LoweredCommit, RecoveryReport};
 use super::{Broker, Disk, Inner};
 use crate::clock::{Clock, SystemClock};
@@ -12,7 +13,7 @@ use crate::config::{Durability, RecoveryPolicy, TopicDefaults, checked_sync_inte
 use crate::error::{Error, Result};
 use crate::group::{Commit, CommittedOffsets, Coordinator, DEFAULT_RETENTION};
 use crate::ids::TopicPartition;
-use crate::log::{FileReads, FlushQueue};
+use crate::log::{FileReads, FlushQueue, Keeper, Upkeep};
 use crate::storage::{self, DataDir, Storage};
 use crate::sync::{Arc, AtomicBool, Mutex};
 use crate::topic::Topic;
@@ -58,6 +59,7 @@ pub struct BrokerBuilder {
     verify_on_open: bool,
     read_only: bool,
     offsets_retention: Duration,
+    housekeeping_interval: Duration,
     clock: Arc<dyn Clock>,
     storage: Arc<dyn Storage>,
 }
@@ -72,6 +74,7 @@ impl BrokerBuilder {
             verify_on_open: false,
             read_only: false,
             offsets_retention: DEFAULT_RETENTION,
+            housekeeping_interval: DEFAULT_INTERVAL,
             clock: system_clock(),
             storage: Arc::new(storage::Disk),
         }
@@ -168,6 +171,32 @@ impl BrokerBuilder {
         self
     }
 
+    /// How often a background thread looks for records that topics do not keep any more, and for what is to
+    /// be compacted: 1 ms or more. Default: 1 second. It also looks when a segment is full, and it is not
+    /// there unless a topic has a [`Retention`](crate::Retention) or a [`Compaction`](crate::Compaction), or
+    /// so many offsets are committed that they are worth compacting.
+    ///
+    /// [`Duration::MAX`] switches it off. Then it is done when
+    /// [`run_housekeeping`](Broker::run_housekeeping) is called, and not otherwise.
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use ottla::{Broker, ManualClock, Retention, Timestamp, TopicConfig};
+    ///
+    /// let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+    /// let builder = Broker::builder().clock(Arc::clone(&clock)).housekeeping_interval(Duration::MAX);
+    /// let broker = builder.open()?;
+    /// broker.open_topic("payments", TopicConfig::new().retention(Retention::days(7)))?;
+    /// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// clock.advance(Duration::from_secs(8 * 86_400));
+    /// assert_eq!(broker.run_housekeeping()?.deleted_records, 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    pub fn housekeeping_interval(mut self, interval: Duration) -> Self {
+        self.housekeeping_interval = interval;
+        self
+    }
+
     /// Where the time is read. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -188,12 +217,14 @@ impl BrokerBuilder {
     /// without a directory cannot keep, or a `sync_interval` out of range.
     pub fn open(self) -> Result<Broker> {
         self.sync_interval.map_or(Ok(Duration::ZERO), checked_sync_interval)?;
-        if self.offsets_retention < Duration::from_millis(1) {
-            return Err(Error::InvalidConfig {
-                setting: "offsets_retention",
-                value: format!("{:?}", self.offsets_retention),
-                allowed: "1 ms or more".to_owned(),
-            });
+        for (setting, value) in [
+            ("offsets_retention", self.offsets_retention),
+            ("housekeeping_interval", self.housekeeping_interval),
+        ] {
+            if value < Duration::from_millis(1) {
+                let (value, allowed) = (format!("{value:?}"), "1 ms or more".to_owned());
+                return Err(Error::InvalidConfig { setting, value, allowed });
+            }
         }
         match &self.data_dir {
             Some(dir) => self.open_on_disk(dir),
@@ -204,7 +235,7 @@ impl BrokerBuilder {
                     allowed: "Memory, unless there is a data_dir".to_owned(),
                 })
             }
-            None => Ok(in_memory(self.clock, self.offsets_retention)),
+            None => Ok(in_memory(self.clock, self.offsets_retention, self.housekeeping_interval)),
         }
     }
 
@@ -215,11 +246,13 @@ impl BrokerBuilder {
         let data_dir = Arc::new(own(Arc::clone(&self.storage), dir)?);
         let (flush, requests) = FlushQueue::new();
         let reads = Arc::new(FileReads::default());
+        let upkeep = Arc::new(Upkeep::new(Arc::clone(&self.clock), self.offsets_retention));
         let home = CatalogHome {
             data_dir: Arc::clone(&data_dir),
             clock: Arc::clone(&self.clock),
             flush: flush.clone(),
             reads: Arc::clone(&reads),
+            upkeep: Arc::clone(&upkeep),
             read_only: self.read_only,
         };
         let opening = Opening { policy: self.recovery_policy, everything: self.verify_on_open };
@@ -235,17 +268,11 @@ impl BrokerBuilder {
             report.lowered_commits = lower_commits(&catalog, &committed)?;
             Some(flusher::start(requests).map_err(Error::io("start the flusher of", dir))?)
         };
-        Ok(Broker {
-            inner: Arc::new(Inner {
-                catalog: Arc::new(catalog),
-                coordinator: Arc::new(Coordinator::new(committed)),
-                clock: Arc::clone(&self.clock),
-                recovery_report: report,
-                closed: AtomicBool::new(false),
-                closing: Mutex::default(),
-                disk: Some(Disk { data_dir, flush, reads, flusher: Mutex::new(flusher) }),
-            }),
-        })
+        let disk = Some(Disk { data_dir, flush, reads, flusher: Mutex::new(flusher) });
+        let (clock, interval) = (Arc::clone(&self.clock), self.housekeeping_interval);
+        let mut inner = assemble(catalog, committed, &upkeep, clock, interval);
+        (inner.recovery_report, inner.disk) = (report, disk);
+        Ok(Broker { inner: Arc::new(inner) })
     }
 
     fn topic_defaults(&self) -> Result<TopicDefaults> {
@@ -270,18 +297,35 @@ impl BrokerBuilder {
     }
 }
 
-pub(super) fn in_memory(clock: Arc<dyn Clock>, offsets_retention: Duration) -> Broker {
+pub(super) fn in_memory(clock: Arc<dyn Clock>, offsets_retention: Duration, interval: Duration) -> Broker {
     let committed = CommittedOffsets::in_memory(Arc::clone(&clock), offsets_retention);
-    Broker {
-        inner: Arc::new(Inner {
-            catalog: Arc::new(Catalog::in_memory()),
-            coordinator: Arc::new(Coordinator::new(committed)),
-            clock,
-            recovery_report: RecoveryReport::default(),
-            closed: AtomicBool::new(false),
-            closing: Mutex::default(),
-            disk: None,
-        }),
+    let upkeep = Arc::new(Upkeep::new(Arc::clone(&clock), offsets_retention));
+    let catalog = Catalog::in_memory(Arc::clone(&upkeep));
+    Broker { inner: Arc::new(assemble(catalog, committed, &upkeep, clock, interval)) }
+}
+
+/// A broker in memory of these parts, with a housekeeper that looks after them.
+fn assemble(
+    catalog: Catalog,
+    committed: CommittedOffsets,
+    upkeep: &Arc<Upkeep>,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+) -> Inner {
+    let committed = committed.make_room_in(upkeep);
+    let (catalog, coordinator) = (Arc::new(catalog), Arc::new(Coordinator::new(committed)));
+    let housekeeper = Housekeeper::new(interval);
+    upkeep.set_keeper(Arc::clone(&housekeeper) as Arc<dyn Keeper>);
+    housekeeper.begin(&catalog, &coordinator);
+    Inner {
+        catalog,
+        coordinator,
+        housekeeper,
+        clock,
+        recovery_report: RecoveryReport::default(),
+        closed: AtomicBool::new(false),
+        closing: Mutex::default(),
+        disk: None,
     }
 }
 
@@ -342,6 +386,7 @@ impl fmt::Debug for BrokerBuilder {
             .field("verify_on_open", &self.verify_on_open)
             .field("read_only", &self.read_only)
             .field("offsets_retention", &self.offsets_retention)
+            .field("housekeeping_interval", &self.housekeeping_interval)
             .field("clock", &self.clock)
             .field("storage", &self.storage)
             .finish()

@@ -5,6 +5,7 @@ mod flusher;
 mod group_description;
 mod groups;
 mod health;
+mod housekeeper;
 mod recovery_report;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
@@ -19,10 +20,12 @@ pub use builder::BrokerBuilder;
 pub use group_description::{GroupDescription, GroupMember, GroupPartition, GroupState};
 pub use groups::ResetTo;
 pub use health::{Health, PartitionFault};
+pub use housekeeper::Housekeeping;
 pub use recovery_report::{LoweredCommit, RecoveryReport};
 pub use topic_description::{PartitionDescription, TopicDescription};
 pub use verify::{PartitionVerdict, VerifyReport};
 
+use self::housekeeper::{DEFAULT_INTERVAL, Housekeeper};
 use crate::clock::Clock;
 use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
@@ -67,6 +70,7 @@ pub struct Broker {
 struct Inner {
     catalog: Arc<Catalog>,
     coordinator: Arc<Coordinator>,
+    housekeeper: Arc<Housekeeper>,
     clock: Arc<dyn Clock>,
     recovery_report: RecoveryReport,
     closed: AtomicBool,
@@ -87,7 +91,7 @@ impl Broker {
     /// A broker that keeps everything in memory.
     #[must_use]
     pub fn in_memory() -> Self {
-        builder::in_memory(builder::system_clock(), DEFAULT_RETENTION)
+        builder::in_memory(builder::system_clock(), DEFAULT_RETENTION, DEFAULT_INTERVAL)
     }
 
     /// A broker that keeps its topics in the directory `dir`, which is made if it does not exist.
@@ -294,6 +298,7 @@ impl Broker {
             return Ok(());
         }
         self.inner.coordinator.close();
+        self.inner.housekeeper.end();
         let outcome = self.inner.catalog.close();
         // The logs have woken those who read them; consumers without a partition wait for topics.
         self.inner.catalog.waiters().notify_all();
@@ -301,6 +306,30 @@ impl Broker {
             disk.end();
         }
         outcome
+    }
+
+    /// Does now, on this thread, what is otherwise done in the background: deletes the records that topics do
+    /// not keep any more ([`Retention`](crate::Retention)), and compacts what is to be compacted
+    /// ([`Compaction`](crate::Compaction)). Blocks for as long as the disk takes; senders and readers go on.
+    ///
+    /// A segment that is written to ends for its age with the next record, or at once if nobody uses it.
+    ///
+    /// ```
+    /// use ottla::{Broker, Retention, TopicConfig};
+    ///
+    /// let broker = Broker::in_memory();
+    /// let config = TopicConfig::new().retention(Retention::until_read_by(["ledger"]));
+    /// broker.open_topic("payments", config)?;
+    /// broker.producer::<String, u64>("payments")?.send("alice", 200)?;
+    /// assert_eq!(broker.run_housekeeping()?.deleted_records, 0, "nobody has read it");
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first of what could not be done; what does not depend on it was done all the same, and the rest is
+    /// tried again. [`Error::Io`], [`Error::StorageFull`], [`Error::PartitionFailed`]; [`Error::Closed`].
+    pub fn run_housekeeping(&self) -> Result<Housekeeping> {
+        Housekeeping::of(self.inner.housekeeper.run_round(self.open_catalog()?))
     }
 
     fn open_catalog(&self) -> Result<&Catalog> {

@@ -108,6 +108,7 @@ impl Broker {
             clock: system_clock(),
             flush: FlushQueue::new().0,
             reads: Arc::new(FileReads::default()),
+            upkeep: Arc::default(),
             read_only: true,
         };
         let partitions = catalog::verify(&home)?.into_iter().map(PartitionVerdict::of).collect();

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_named_and_chosen_comes_once_and_nothing_else() {
-        let catalog = Arc::new(Catalog::in_memory());
+        let catalog = Arc::new(Catalog::in_memory(Arc::default()));
         for name in ["a1", "a2", "b"] {
             catalog.create(name, &TopicConfig::new()).expect("a free name");
         }
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_named_topic_that_is_made_again_is_another_one() {
-        let catalog = Arc::new(Catalog::in_memory());
+        let catalog = Arc::new(Catalog::in_memory(Arc::default()));
         let old = catalog.create("a1", &TopicConfig::new()).expect("a free name");
         let following = following(&catalog, &["a1"], "a");
         catalog.delete("a1").expect("it exists");

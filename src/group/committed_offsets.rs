@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::commit::{Commit, CommittedOffset};
 use super::commit_record::{GroupRecord, Place};
+use super::slot::Slot;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::log::{Cursor, Fate, Files, PartitionLog, Pending, WrittenBy};
+use crate::log::{Cursor, Fate, Files, PartitionLog, Pending, Progress, Upkeep, WrittenBy};
 use crate::record::frame::NewRecord;
 use crate::sync::{Arc, AtomicI64, EventListener, Mutex, MutexGuard, Ordering};
 
@@ -31,6 +32,8 @@ pub(crate) struct CommittedOffsets {
     retention: Duration,
     /// When groups were last looked through for those that have expired, in milliseconds since the epoch.
     swept: AtomicI64,
+    /// Whoever waits for a group to read hears of its commits.
+    upkeep: Arc<Upkeep>,
 }
 
 /// What a group has committed, and when that expires.
@@ -47,46 +50,6 @@ struct GroupOffsets {
     emptied_in_log: bool,
     /// What became of saying that.
     reviving: Option<Fate>,
-}
-
-/// What a group has committed for one partition.
-#[derive(Debug, Default)]
-struct Slot {
-    /// What is not lost any more, unless the next open finds otherwise.
-    settled: Option<CommittedOffset>,
-    /// What came later and may still be lost, oldest first.
-    undecided: Vec<(Option<CommittedOffset>, Fate)>,
-}
-
-impl Slot {
-    fn latest(&self) -> Option<&CommittedOffset> {
-        let not_lost = self.undecided.iter().rev().find(|(_, fate)| !fate.is_lost());
-        not_lost.map_or(self.settled.as_ref(), |(committed, _)| committed.as_ref())
-    }
-
-    fn set(&mut self, committed: Option<CommittedOffset>, fate: Option<Fate>) {
-        self.settle();
-        match fate {
-            Some(fate) => self.undecided.push((committed, fate)),
-            None => self.settled = committed,
-        }
-    }
-
-    /// Takes over what has been decided.
-    fn settle(&mut self) {
-        let decided = self.undecided.iter().take_while(|(_, fate)| fate.is_decided()).count();
-        for (committed, fate) in self.undecided.drain(..decided) {
-            if !fate.is_lost() {
-                self.settled = committed;
-            }
-        }
-    }
-
-    /// Whether nothing is there, and nothing can come back.
-    fn is_void(&mut self) -> bool {
-        self.settle();
-        self.settled.is_none() && self.undecided.is_empty()
-    }
 }
 
 impl GroupOffsets {
@@ -216,7 +179,20 @@ impl CommittedOffsets {
         clock: Arc<dyn Clock>,
         retention: Duration,
     ) -> Self {
-        Self { groups: Mutex::new(groups), log, clock, retention, swept: AtomicI64::new(i64::MIN) }
+        Self {
+            groups: Mutex::new(groups),
+            log,
+            clock,
+            retention,
+            swept: AtomicI64::new(i64::MIN),
+            upkeep: Arc::default(),
+        }
+    }
+
+    /// Commits may make room in logs that share this.
+    pub(crate) fn make_room_in(mut self, upkeep: &Arc<Upkeep>) -> Self {
+        self.upkeep = Arc::clone(upkeep);
+        self
     }
 
     /// Those that `log` holds, if there is one; no others can be committed.
@@ -322,6 +298,8 @@ impl CommittedOffsets {
         for (place, committed) in changes {
             offsets.set(place, committed, staged.fate().as_ref());
         }
+        drop(groups);
+        self.upkeep.notify_room();
         Ok(staged)
     }
 
@@ -415,6 +393,17 @@ impl CommittedOffsets {
     /// What a group has committed for one partition.
     pub(crate) fn get(&self, group: &str, place: Place) -> Option<CommittedOffset> {
         self.current(&self.groups.lock(), group)?.places.get(&place)?.latest().cloned()
+    }
+
+    /// What a group still needs of a partition. `counts_staged`: a commit counts that may still be lost.
+    pub(crate) fn progress(&self, group: &str, place: Place, counts_staged: bool) -> Progress {
+        let groups = self.groups.lock();
+        let used = |offsets: &&GroupOffsets| offsets.has_members || offsets.committed().next().is_some();
+        let Some(offsets) = self.current(&groups, group).filter(used) else { return Progress::Absent };
+        let from = offsets.places.get(&place).and_then(|slot| {
+            if counts_staged { slot.latest().map(|committed| committed.offset) } else { slot.lowest() }
+        });
+        Progress::From(from.unwrap_or_default())
     }
 
     /// All that a group has committed.

@@ -10,6 +10,7 @@ mod deadlines;
 mod link;
 mod member;
 mod membership;
+mod slot;
 
 pub use assignor::{
     Assignment, Assignor, GroupSubscription, MemberSubscription, RangeAssignor, RoundRobinAssignor,

@@ -8,10 +8,11 @@ use super::partition_log::{Home, PartitionLog};
 use super::stage::MAX_UNPUBLISHED_BYTES;
 use super::syncer::Syncer;
 use super::wakeups::Wakeups;
+use crate::config::WhenFull;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
 use crate::seeded_bugs::{Bug, is_planted};
-use crate::sync::{Arc, AtomicBool, Event, EventListener, Instant, Ordering};
+use crate::sync::{Arc, AtomicBool, EventListener, Instant, Listener, Ordering};
 
 /// A batch that was enqueued.
 #[derive(Debug)]
@@ -70,9 +71,55 @@ impl PartitionLog {
     }
 
     fn append_in_memory(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
-        let base_offset = self.stage_batch(&mut self.stage().lock(), batch)?;
+        let staged = self.stage_batch(&mut self.stage().lock(), batch);
+        let base_offset = match staged {
+            Err(Error::TopicFull { .. }) => self.stage_in_full(batch, true)?,
+            staged => staged?,
+        };
         self.waiters().notify();
         Ok(base_offset)
+    }
+
+    fn enqueue_in_memory(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
+        let staged = self.stage_batch(&mut self.stage().lock(), batch);
+        let base_offset = match staged {
+            Err(Error::TopicFull { .. }) => self.stage_in_full(batch, false)?,
+            staged => staged?,
+        };
+        self.waiters().notify();
+        Ok(base_offset)
+    }
+
+    /// A log in memory has no room for a batch: gives up what need not be kept; if that is not enough, waits
+    /// until there is room, if it is to.
+    #[cold]
+    fn stage_in_full(&self, batch: &[NewRecord<'_>], may_wait: bool) -> Result<u64> {
+        loop {
+            // Registered before looking: room that is made in between is not missed.
+            let listener = self.upkeep().room().listen();
+            self.make_room()?;
+            match self.stage_batch(&mut self.stage().lock(), batch) {
+                Err(Error::TopicFull { .. }) if may_wait && self.waits_for_room() => listener.wait(),
+                staged => return staged,
+            }
+        }
+    }
+
+    /// Gives up what a log in memory need not keep by now.
+    fn make_room(&self) -> Result<()> {
+        let Some(care) = self.settings().care() else { return Ok(()) };
+        if let Some(start_offset) = self.give_up_by(&care, self.upkeep().now())? {
+            drop(self.give_up(start_offset));
+        }
+        if let Some(compaction) = &care.compaction {
+            self.compact(compaction, self.upkeep().now_as_timestamp())?;
+        }
+        Ok(())
+    }
+
+    /// Whether one who finds no room is to wait for it.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.home().is_some() || self.settings().when_full() == WhenFull::Block
     }
 
     #[inline(never)]
@@ -117,7 +164,7 @@ impl PartitionLog {
     /// syncs it if that is promised; or else the caller does, who waits for it.
     pub(crate) fn enqueue(&self, batch: &[NewRecord<'_>], by: WrittenBy) -> Result<Enqueued> {
         let Some(home) = self.home() else {
-            return self.append(batch).map(|base_offset| Enqueued { base_offset, pending: None });
+            return self.enqueue_in_memory(batch).map(|base_offset| Enqueued { base_offset, pending: None });
         };
         let mut stage = self.stage().lock();
         // First: a log that has ended will never have room.
@@ -139,12 +186,12 @@ impl PartitionLog {
         Ok(Enqueued { base_offset, pending: Some(Pending::new(completion, home)) })
     }
 
-    /// Notified when something that was enqueued is acknowledged or given up.
+    /// Notified when something that was enqueued is acknowledged or given up; in memory, when there may be
+    /// room.
     pub(crate) fn listen_for_room(&self) -> EventListener {
         match self.home() {
             Some(home) => home.room.listen(),
-            // In memory there is always room: nobody waits for it.
-            None => Event::new().listen(),
+            None => self.upkeep().room().listen(),
         }
     }
 }

@@ -45,6 +45,16 @@ impl ChunkSupply {
         memory
     }
 
+    /// Whether there is something already, and no room beside it.
+    pub(super) fn is_full_for(&self, bytes: usize) -> bool {
+        self.in_view > 0 && self.in_view.saturating_add(bytes as u64) > self.limit
+    }
+
+    /// How much more there may be.
+    pub(super) fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.in_view)
+    }
+
     /// Whether the oldest chunk has to go.
     pub(super) fn is_over_limit(&self) -> bool {
         self.in_view > self.limit

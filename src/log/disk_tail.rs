@@ -5,15 +5,15 @@ use super::chunk::StagedBytes;
 use super::completion::{Completion, Promise};
 use super::identity::LogPlace;
 use super::offset_index::FrameStart;
+use super::piece::Piece;
 use super::recovery::{Recovered, SyncedTo};
 use super::segment::{OpenFile, OpenSegment, Segment, WriteError};
 use super::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::stage::Piece;
 use super::syncer::Unsynced;
 use crate::error::{Error, Result};
 use crate::record::frame::Frames;
 use crate::seeded_bugs::{Bug, is_planted};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 
 /// The end of a log on disk.
 #[derive(Debug)]
@@ -168,7 +168,8 @@ impl DiskTail {
             base_offset,
             first_position: SEGMENT_HEADER_BYTES,
             recovery_point: self.recovery_point,
-            created: place.clock.now().as_millis(),
+            // Ages are told by these: a clock that went back must not make earlier records seem older.
+            created: self.active.known_created().max(Some(place.clock.now().as_millis())).unwrap_or_default(),
             previous: Some(self.active.base_offset()),
             compacted: None,
         };
@@ -179,6 +180,7 @@ impl DiskTail {
         let sealed = std::mem::replace(&mut self.active, Arc::clone(&segment));
         let sealed_file = self.file.replace(file);
         sealed.end_at(base_offset);
+        sealed.sealed_end.store(self.position, Ordering::Release);
         // One whose file is not open was synced when the log went to rest.
         if let Some(file) = sealed_file.filter(|_| !is_planted(Bug::NoSyncBeforeRoll)) {
             self.sealed_unsynced.push(OpenSegment { segment: sealed, file });
@@ -255,6 +257,21 @@ impl DiskTail {
     pub(super) fn go_on_in(&mut self, active: OpenSegment) {
         self.active = active.segment;
         self.file = Some(active.file);
+    }
+
+    /// Whether the active segment holds anything.
+    pub(super) fn has_frames(&self) -> bool {
+        self.position > self.active.first_frame().position
+    }
+
+    /// The next sync covers the active segment whether or not anything was written to it.
+    pub(super) fn sync_header_too(&mut self) {
+        (self.mark_unsynced, self.syncs_marks) = (true, true);
+    }
+
+    /// Whether nobody has the file of the active segment open to write to it.
+    pub(super) fn is_resting(&self) -> bool {
+        self.file.is_none()
     }
 
     /// Takes note that everything which is written lies in files that were synced.

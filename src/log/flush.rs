@@ -68,8 +68,9 @@ mod tests {
             clock: Arc::new(SystemClock),
             flush,
             reads: Arc::default(),
+            upkeep: Arc::default(),
         };
-        let identity = LogIdentity { topic: "payments".into(), partition: 0, id: 7 };
+        let identity = LogIdentity { topic: "payments".into(), topic_id: 1, partition: 0, id: 7 };
         PartitionLog::create(&identity, &place).expect("in memory");
         let request = Request::of_new_log();
         let found = PartitionLog::examine(identity, place, &request).expect("readable");
@@ -112,7 +113,7 @@ mod tests {
         let config = |seconds| TopicConfig::new().sync_interval(Duration::from_secs(seconds));
         let log = log(&config(3_600), flush);
         log.append(&[RECORD]).expect("no fault");
-        log.settings().apply(&config(1).settings(&TopicDefaults::on_disk()).expect("in range"));
+        log.apply_settings(&config(1).settings(&TopicDefaults::on_disk()).expect("in range"));
         log.append(&[RECORD]).expect("no fault");
         log.append(&[RECORD]).expect("no fault");
         let asked: Vec<u64> = requests

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::file_reads::FileReads;
 use super::flush::FlushQueue;
 use super::segment_header::segment_file_name;
+use super::upkeep::Upkeep;
 use crate::clock::Clock;
 use crate::ids::TopicPartition;
 use crate::storage::{DataDir, Storage};
@@ -14,6 +15,8 @@ use crate::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct LogIdentity {
     pub(crate) topic: Arc<str>,
+    /// Of the topic; by it groups know what they have committed.
+    pub(crate) topic_id: u64,
     pub(crate) partition: u32,
     /// Random; seeds the CRCs.
     pub(crate) id: u64,
@@ -35,6 +38,7 @@ pub(crate) struct LogPlace {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) flush: FlushQueue,
     pub(crate) reads: Arc<FileReads>,
+    pub(crate) upkeep: Arc<Upkeep>,
 }
 
 impl LogPlace {

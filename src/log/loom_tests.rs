@@ -39,7 +39,7 @@ fn check_up_to(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
 }
 
 fn identity() -> LogIdentity {
-    LogIdentity { topic: "payments".into(), partition: 0, id: 7 }
+    LogIdentity { topic: "payments".into(), topic_id: 1, partition: 0, id: 7 }
 }
 
 fn settings(durability: Durability, segment_bytes: u64, memory_limit: u64) -> TopicSettings {

@@ -6,6 +6,7 @@
 //! ```
 
 mod append;
+mod append_times;
 mod by_time;
 #[expect(unsafe_code, reason = "shared memory with one writer and many readers; reasons stand in the file")]
 mod chunk;
@@ -14,6 +15,7 @@ mod compaction;
 mod completion;
 mod counters;
 mod disk_tail;
+mod ending;
 mod file_reads;
 mod flush;
 mod health;
@@ -23,9 +25,12 @@ mod loom_tests;
 mod offset_index;
 mod opening;
 mod partition_log;
+mod piece;
 mod reader;
 mod recovery;
+mod retention;
 mod rewrite;
+mod rolling;
 mod row;
 mod scan;
 mod segment;
@@ -35,6 +40,7 @@ mod stage;
 mod syncer;
 mod syncing;
 mod trim;
+mod upkeep;
 mod view;
 mod wakeups;
 
@@ -51,4 +57,7 @@ pub use recovery::{Damage, DamageAction, TornTail};
 pub(crate) use recovery::{Mending, Request, SyncedTo, Verified};
 #[cfg(fuzzing)]
 pub(crate) use segment_header::{SegmentHeader, base_offset_of, segment_file_name};
+pub(crate) use settings::Care;
 pub(crate) use syncer::Syncer;
+pub(crate) use trim::Trimmed;
+pub(crate) use upkeep::{Keeper, Progress, Upkeep};

@@ -79,9 +79,13 @@ impl PartitionLog {
         };
         let end = FrameStart { offset: recovered.end_offset, position: tail.position() };
         let first_position = tail.active().first_frame().position;
-        let stage = Stage::on_disk(end, DISK_TAIL_BYTES, CrcSeed::new(identity.id), first_position);
+        let mut stage = Stage::on_disk(end, DISK_TAIL_BYTES, CrcSeed::new(identity.id), first_position);
+        // What is known is that it was there when it was opened.
+        stage.note_appended(tail.active().known_created().unwrap_or(now).max(now));
+        let upkeep = Arc::clone(&place.upkeep);
         let view = View::new(recovered.start_offset, recovered.end_offset, recovered.segments);
-        let disk = Disk { place: Some(place), tail: Some(tail), skips_damage: recovered.skips_damage };
+        let skips_damage = recovered.skips_damage;
+        let disk = Disk { place: Some(place), tail: Some(tail), skips_damage, upkeep };
         Ok((Self::assemble(identity, settings, stage, view, disk), recovered.found))
     }
 
@@ -102,7 +106,8 @@ impl PartitionLog {
     ) -> (Arc<Self>, Mending) {
         let view = View::new(recovered.start_offset, recovered.end_offset, recovered.segments);
         let stage = Stage::in_memory(recovered.end_offset, DISK_TAIL_BYTES);
-        let disk = Disk { place: Some(place), tail: None, skips_damage: recovered.skips_damage };
+        let (skips_damage, upkeep) = (recovered.skips_damage, Arc::clone(&place.upkeep));
+        let disk = Disk { place: Some(place), tail: None, skips_damage, upkeep };
         let log = Self::assemble(identity, settings, stage, view, disk);
         log.health.fence(reason);
         (log, recovered.found)

@@ -15,13 +15,15 @@ use super::compaction::CompactionState;
 use super::completion::AppendFault;
 use super::counters::Counters;
 use super::disk_tail::DiskTail;
-use super::health::{Health, Status};
+use super::health::Health;
 use super::identity::{LogIdentity, LogPlace};
+use super::piece::{Piece, TakenBack};
 use super::recovery::SyncedTo;
 use super::segment::WriteError;
 use super::settings::LogSettings;
-use super::stage::{Piece, Stage, TakenBack};
-use super::syncer::{SyncSource, Syncer};
+use super::stage::Stage;
+use super::syncer::Syncer;
+use super::upkeep::Upkeep;
 use super::view::View;
 use super::wakeups::Wakeups;
 use crate::config::{Durability, TopicSettings};
@@ -42,8 +44,11 @@ pub(crate) struct PartitionLog {
     stage: CachePadded<Mutex<Stage>>,
     view: CachePadded<RwLock<View>>,
     waiters: Arc<Waiters>,
-    counters: Counters,
+    counters: Arc<Counters>,
     compaction: CompactionState,
+    upkeep: Arc<Upkeep>,
+    /// Base offsets of segments whose files are to be removed, and could not be yet.
+    pub(super) unremoved: Mutex<Vec<u64>>,
     pub(super) health: Health,
     /// Records below this offset were deleted; a reader that is there looks again.
     pub(super) trimmed: AtomicU64,
@@ -66,25 +71,41 @@ pub(super) struct Home {
 }
 
 /// What makes a log one on disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Disk {
     pub(super) place: Option<LogPlace>,
     /// `None`: it takes no records.
     pub(super) tail: Option<DiskTail>,
     pub(super) skips_damage: bool,
+    pub(super) upkeep: Arc<Upkeep>,
+}
+
+impl Disk {
+    /// Of a log in memory.
+    fn none(upkeep: &Arc<Upkeep>) -> Self {
+        Self { place: None, tail: None, skips_damage: false, upkeep: Arc::clone(upkeep) }
+    }
 }
 
 impl PartitionLog {
     /// An empty log that lives in memory and drops its oldest records beyond `limit` bytes.
-    pub(crate) fn in_memory(identity: LogIdentity, settings: &TopicSettings) -> Arc<Self> {
+    pub(crate) fn in_memory(
+        identity: LogIdentity,
+        settings: &TopicSettings,
+        upkeep: &Arc<Upkeep>,
+    ) -> Arc<Self> {
         let limit = settings.memory_limit / u64::from(settings.partitions);
         let view = View::new(0, 0, Vec::new());
-        Self::assemble(identity, settings, Stage::in_memory(0, limit), view, Disk::default())
+        Self::assemble(identity, settings, Stage::in_memory(0, limit), view, Disk::none(upkeep))
     }
 
     /// An empty log in memory, of a broker that changes nothing.
-    pub(crate) fn in_memory_read_only(identity: LogIdentity, settings: &TopicSettings) -> Arc<Self> {
-        let log = Self::in_memory(identity, settings);
+    pub(crate) fn in_memory_read_only(
+        identity: LogIdentity,
+        settings: &TopicSettings,
+        upkeep: &Arc<Upkeep>,
+    ) -> Arc<Self> {
+        let log = Self::in_memory(identity, settings, upkeep);
         log.health.fence(Error::ReadOnly { operation: "send records" });
         log
     }
@@ -96,8 +117,9 @@ impl PartitionLog {
         view: View,
         disk: Disk,
     ) -> Arc<Self> {
-        let Disk { place, tail, skips_damage } = disk;
+        let Disk { place, tail, skips_damage, upkeep } = disk;
         let place = place.map(Arc::new);
+        let counters = Arc::clone(view.counters());
         Arc::new_cyclic(|this: &Weak<Self>| Self {
             disk: place.clone().zip(tail).map(|(place, tail)| {
                 let syncer = Arc::new(Syncer::new(this.clone(), identity.clone()));
@@ -110,8 +132,10 @@ impl PartitionLog {
             stage: CachePadded::new(Mutex::new(stage)),
             view: CachePadded::new(RwLock::new(view)),
             waiters: Arc::default(),
-            counters: Counters::default(),
+            counters,
             compaction: CompactionState::default(),
+            upkeep,
+            unremoved: Mutex::default(),
             health: Health::default(),
             trimmed: AtomicU64::new(0),
         })
@@ -144,6 +168,22 @@ impl PartitionLog {
         &self.compaction
     }
 
+    /// What it shares with the other logs of its broker.
+    pub(super) fn upkeep(&self) -> &Arc<Upkeep> {
+        &self.upkeep
+    }
+
+    /// Takes over a topic's settings.
+    pub(crate) fn apply_settings(&self, settings: &TopicSettings) {
+        let tracked_ages = self.settings.tracks_ages();
+        self.settings.apply(settings);
+        if self.settings.tracks_ages() && !tracked_ages {
+            // Nobody took note of when what is there was appended.
+            self.stage.lock().note_appended(self.upkeep.now());
+        }
+        self.upkeep.notify_room();
+    }
+
     pub(super) fn view(&self) -> &RwLock<View> {
         &self.view
     }
@@ -161,6 +201,9 @@ impl PartitionLog {
     /// Whether one record is within the topic's bound; asked before the lock is taken.
     #[inline]
     pub(crate) fn check_record(&self, record: &NewRecord<'_>) -> Result<()> {
+        if record.key.is_none() && self.settings.needs_keys() {
+            return Err(Error::KeyRequired { topic: self.identity.topic.to_string() });
+        }
         let (size, max) = (record.payload_bytes(), self.settings.max_record_bytes());
         if size > max {
             let topic = self.identity.topic.to_string();
@@ -212,7 +255,15 @@ impl PartitionLog {
     pub(super) fn stage_batch(&self, stage: &mut Stage, batch: &[NewRecord<'_>]) -> Result<u64> {
         self.health.check_appendable(&self.identity)?;
         let bytes = batch.iter().map(NewRecord::frame_bytes).sum();
-        Ok(stage.push(batch, bytes, &self.settings, &self.view))
+        let now = if self.settings.tracks_ages() { Some(self.upkeep.now()) } else { None };
+        stage.push(batch, bytes, now, &self.settings, &self.view).ok_or_else(|| self.full(bytes))
+    }
+
+    /// A log in memory has no room for a batch.
+    #[cold]
+    fn full(&self, bytes: usize) -> Error {
+        let max = usize::try_from(self.settings.memory_limit()).unwrap_or(usize::MAX);
+        Error::TopicFull { partition: self.identity.topic_partition(), pending_bytes: bytes, max }
     }
 
     /// Whether records can be appended.
@@ -259,15 +310,10 @@ impl PartitionLog {
         leave_to_sync: bool,
         wakeups: &mut Wakeups,
     ) -> Result<()> {
-        if let Err(error) = self.write_to_file(home, tail, piece) {
+        if let Err(error) = self.write_to_file(home, tail, piece, wakeups) {
             let (error, left) = match error {
                 WriteError::Undone(error) => (error, None),
-                WriteError::NotUndone(fault) => {
-                    tail.break_off(fault.clone());
-                    self.health.suspend(self.failed(&fault));
-                    self.try_again_later(home);
-                    (self.failed(&fault), Some(fault))
-                }
+                WriteError::NotUndone(fault) => (self.break_off(home, tail, &fault), Some(fault)),
             };
             return Err(self.take_back(home, tail, error, left, wakeups));
         }
@@ -284,6 +330,15 @@ impl PartitionLog {
         }
         wakeups.decide(&waiting, &Ok(()));
         Ok(())
+    }
+
+    /// A change of the files has left something behind: nothing is written until that is mended. The error.
+    #[cold]
+    pub(super) fn break_off(&self, home: &Home, tail: &mut DiskTail, fault: &str) -> Error {
+        tail.break_off(fault.to_owned());
+        self.health.suspend(self.failed(fault));
+        self.try_again_later(home);
+        self.failed(fault)
     }
 
     /// Has the flusher write again what may be lost, when the next sync would be due.
@@ -306,10 +361,19 @@ impl PartitionLog {
         stage.publish(bytes, &self.view);
     }
 
-    fn write_to_file(&self, home: &Home, tail: &mut DiskTail, piece: &Piece) -> Result<(), WriteError> {
+    fn write_to_file(
+        &self,
+        home: &Home,
+        tail: &mut DiskTail,
+        piece: &Piece,
+        wakeups: &mut Wakeups,
+    ) -> Result<(), WriteError> {
         if tail.must_roll_for(piece) {
             let segment = tail.roll(&home.place, piece.base_offset)?;
             self.view.write().push_segment(segment);
+            if self.settings.care().is_some() {
+                wakeups.note_sealed(&self.upkeep);
+            }
         }
         tail.write(piece)
     }
@@ -336,7 +400,7 @@ impl PartitionLog {
         error
     }
 
-    fn drop_unwritten(&self, tail: &DiskTail) -> TakenBack {
+    pub(super) fn drop_unwritten(&self, tail: &DiskTail) -> TakenBack {
         self.stage.lock().drop_unwritten(tail.active().first_frame().position, tail.position())
     }
 
@@ -381,77 +445,9 @@ impl PartitionLog {
         self.disk.as_ref().map_or(Ok(()), |home| home.syncer.take_unheard())
     }
 
-    /// Ends appends and fetches, for good, and makes everything durable.
-    pub(crate) fn close(&self) -> Result<()> {
-        self.end(Status::Closed);
-        self.wait_for_compaction();
-        if let Some(home) = &self.disk {
-            home.tail.lock().sync_marks_too();
-        }
-        // One that is fenced has nothing that could be lost by now.
-        let outcome = self.flush();
-        // Handles may keep it for long.
-        self.rest();
-        outcome
-    }
-
-    /// Ends appends and fetches: the topic is gone.
-    pub(crate) fn delete(&self) {
-        self.end(Status::Deleted);
-        self.wait_for_compaction();
-        if let Some(home) = &self.disk {
-            let mut wakeups = Wakeups::default();
-            let mut tail = home.tail.lock();
-            let TakenBack { attempted, untouched } = self.drop_unwritten(&tail);
-            let error = Error::TopicDeleted { topic: self.identity.topic.to_string() };
-            let deleted = Err(AppendFault::NotAppended(Arc::new(error)));
-            for waiting in [tail.give_up_waiting(), attempted, untouched] {
-                wakeups.decide(&waiting, &deleted);
-            }
-            wakeups.note_room(&home.room);
-        }
-    }
-
-    fn end(&self, status: Status) {
-        {
-            let _no_append_under_way = self.stage.lock();
-            self.health.end(status);
-        }
-        self.waiters.notify_all();
-        if let Some(home) = &self.disk {
-            home.room.notify(usize::MAX);
-        }
-    }
-
     /// Whether records can be read.
     #[inline]
     pub(crate) fn check_readable(&self) -> Result<()> {
         self.health.check_readable(&self.identity)
-    }
-}
-
-impl Drop for PartitionLog {
-    /// Dropping writes, which does not block for long, but does not sync: that is left to the flusher, which
-    /// outlives the log. By then another broker may own the directory; syncing its files does no harm.
-    fn drop(&mut self) {
-        let Some(home) = &self.disk else { return };
-        if self.health.check_readable(&self.identity).is_err() {
-            return;
-        }
-        let mut wakeups = Wakeups::default();
-        let mut tail = home.tail.lock();
-        // Those who wait for what cannot be written are told.
-        drop(self.write_all(home, &mut tail, &mut wakeups));
-        let is_awaited = tail.is_awaited();
-        if let Some(unsynced) = tail.take_unsynced() {
-            home.syncer.leave(unsynced);
-            let flush = &home.place.flush;
-            // If nobody listens, the broker was closed, and has synced everything.
-            let _asked = if is_awaited {
-                flush.write(&home.syncer)
-            } else {
-                flush.sync_within(self.settings.sync_interval(), &home.syncer)
-            };
-        }
     }
 }

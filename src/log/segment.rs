@@ -47,6 +47,8 @@ pub(crate) struct Segment {
     readable: AtomicU64,
     /// Where the next segment begins: what the file holds from there on does not count.
     end_offset: AtomicU64,
+    /// Where the frames end in the file, once nothing is written to it any more.
+    pub(super) sealed_end: AtomicU64,
     /// Added to by the holder of the partition's lock and by readers, read by anybody who seeks.
     index: RwLock<OffsetIndex>,
     /// Bytes that are damaged, as far as it is known.
@@ -142,6 +144,7 @@ impl Segment {
             crc_seed: CrcSeed::new(opened.partition_id),
             readable: AtomicU64::new(opened.end),
             end_offset: AtomicU64::new(opened.end_offset),
+            sealed_end: AtomicU64::new(opened.end),
             index: RwLock::new(opened.index),
             holes: RwLock::new(opened.holes),
             name_synced: AtomicBool::new(false),
@@ -161,6 +164,16 @@ impl Segment {
     /// When it was made; what the segments before it hold was appended by then.
     pub(super) fn created(&self) -> i64 {
         self.created
+    }
+
+    /// The same, if it is known.
+    pub(super) fn known_created(&self) -> Option<i64> {
+        Some(self.created).filter(|created| *created < i64::MAX)
+    }
+
+    /// What the frames of a sealed segment take.
+    pub(super) fn sealed_bytes(&self) -> u64 {
+        self.sealed_end.load(Ordering::Acquire).max(self.readable()).saturating_sub(self.first.position)
     }
 
     /// How far it was compacted, if it was, and nothing was cut off it since.

@@ -3,11 +3,51 @@
 
 use std::time::Duration;
 
-use crate::config::{Durability, TopicSettings};
-use crate::sync::{AtomicU64, Ordering};
+use crate::config::{Compaction, Durability, Retention, TopicSettings, WhenFull};
+use crate::sync::{Arc, AtomicU64, Ordering, RwLock};
 
 /// Indexed by what is stored in [`LogSettings::durability`].
 const DURABILITIES: [Durability; 3] = [Durability::Memory, Durability::ProcessCrash, Durability::PowerLoss];
+
+/// Indexed by what is stored in [`LogSettings::when_full`].
+const WAYS: [WhenFull; 3] = [WhenFull::DropOldest, WhenFull::Block, WhenFull::Refuse];
+
+/// Bits of [`LogSettings::demands`].
+const NEEDS_KEYS: u64 = 1;
+const TRACKS_AGES: u64 = 2;
+
+/// What is done with the records of a log that are there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Care {
+    /// `max_bytes` is this partition's share.
+    pub(crate) retention: Retention,
+    pub(crate) compaction: Option<Compaction>,
+    /// When the segment that is written to ends, however small it is, if ages count.
+    pub(crate) segment_age: Option<Duration>,
+}
+
+impl Care {
+    /// `None` if nothing is done.
+    fn of(settings: &TopicSettings) -> Option<Self> {
+        let TopicSettings { retention, compaction, .. } = settings;
+        if retention.is_forever() && compaction.is_none() {
+            return None;
+        }
+        let mut retention = retention.clone();
+        let partitions = u64::from(settings.partitions.max(1));
+        retention.max_bytes = retention.max_bytes.map(|bytes| (bytes / partitions).max(1));
+        let max_lag = compaction.as_ref().map(|compaction| compaction.max_lag);
+        let limits = [Some(settings.segment_age), retention.max_age, max_lag.flatten()];
+        let ages_count = tracks_ages(&retention) || compaction.is_some();
+        let segment_age = limits.into_iter().flatten().min().filter(|_| ages_count);
+        Some(Self { retention, compaction: compaction.clone(), segment_age })
+    }
+}
+
+/// Whether it counts when records were appended.
+fn tracks_ages(retention: &Retention) -> bool {
+    retention.max_age.is_some() || !retention.read_by.is_empty()
+}
 
 /// What the log of one partition takes from its topic's settings.
 #[derive(Debug)]
@@ -19,6 +59,10 @@ pub(crate) struct LogSettings {
     memory_limit: AtomicU64,
     durability: AtomicU64,
     sync_interval_ms: AtomicU64,
+    when_full: AtomicU64,
+    demands: AtomicU64,
+    /// `None`: the log keeps everything. Read in the background only.
+    care: RwLock<Option<Arc<Care>>>,
 }
 
 impl LogSettings {
@@ -31,6 +75,9 @@ impl LogSettings {
             memory_limit: zero(),
             durability: zero(),
             sync_interval_ms: zero(),
+            when_full: zero(),
+            demands: zero(),
+            care: RwLock::default(),
         };
         new.apply(settings);
         new
@@ -39,6 +86,9 @@ impl LogSettings {
     /// Takes over a topic's settings.
     pub(crate) fn apply(&self, settings: &TopicSettings) {
         let share = settings.memory_limit / u64::from(settings.partitions.max(1));
+        let way = WAYS.iter().position(|way| *way == settings.when_full);
+        let keys = if settings.compaction.is_some() { NEEDS_KEYS } else { 0 };
+        let ages = if tracks_ages(&settings.retention) { TRACKS_AGES } else { 0 };
         let level = DURABILITIES.iter().position(|level| *level == settings.durability);
         for (setting, value) in [
             (&self.max_record_bytes, settings.max_record_bytes),
@@ -47,10 +97,13 @@ impl LogSettings {
             (&self.memory_limit, share),
             (&self.durability, level.unwrap_or_default() as u64),
             (&self.sync_interval_ms, settings.sync_interval.as_millis() as u64),
+            (&self.when_full, way.unwrap_or_default() as u64),
+            (&self.demands, keys | ages),
         ] {
             // No order between them: a record is checked against each on its own.
             setting.store(value, Ordering::Relaxed);
         }
+        *self.care.write() = Care::of(settings).map(Arc::new);
     }
 
     #[inline]
@@ -78,6 +131,29 @@ impl LogSettings {
     pub(crate) fn durability(&self) -> Durability {
         let level = self.durability.load(Ordering::Relaxed) as usize;
         DURABILITIES.get(level).copied().unwrap_or(Durability::Memory)
+    }
+
+    /// What a log in memory does at its bound.
+    pub(crate) fn when_full(&self) -> WhenFull {
+        let way = self.when_full.load(Ordering::Relaxed) as usize;
+        WAYS.get(way).copied().unwrap_or_default()
+    }
+
+    /// Whether every record needs a key.
+    #[inline]
+    pub(crate) fn needs_keys(&self) -> bool {
+        self.demands.load(Ordering::Relaxed) & NEEDS_KEYS != 0
+    }
+
+    /// Whether it counts when records were appended.
+    #[inline]
+    pub(crate) fn tracks_ages(&self) -> bool {
+        self.demands.load(Ordering::Relaxed) & TRACKS_AGES != 0
+    }
+
+    /// What is done with the records that are there; `None` if nothing.
+    pub(crate) fn care(&self) -> Option<Arc<Care>> {
+        self.care.read().clone()
     }
 
     pub(crate) fn sync_interval(&self) -> Duration {

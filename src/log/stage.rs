@@ -4,14 +4,17 @@
 
 use std::time::Duration;
 
+use super::append_times::AppendTimes;
 use super::chunk::{Chunk, ChunkWriter, Mark, StagedBytes};
 use super::chunk_supply::ChunkSupply;
 use super::completion::{Completion, Promise};
 use super::offset_index::FrameStart;
+use super::piece::{Piece, TakenBack};
 use super::row::Row;
 use super::segment_header::SEGMENT_HEADER_BYTES;
 use super::settings::LogSettings;
 use super::view::View;
+use crate::config::WhenFull;
 use crate::record::frame::{self, CrcSeed, NewRecord, SYNC_MARK_BYTES, Stamp};
 use crate::sync::{Arc, RwLock, TrackedArc};
 
@@ -36,6 +39,8 @@ pub(super) struct Stage {
     supply: ChunkSupply,
     /// `None` in memory.
     plan: Option<Plan>,
+    /// Kept up to date if ages count.
+    times: AppendTimes,
     /// Bytes that readers do not see yet.
     unpublished_bytes: usize,
     /// The flusher was asked for a sync within this time, and has not begun with it.
@@ -56,6 +61,8 @@ struct Plan {
     synced: u64,
     /// What the log itself says of that, in its last sync mark or the header of its last segment.
     marked: u64,
+    /// The next batch begins a segment, unless the active one is empty.
+    rolls: bool,
 }
 
 #[derive(Debug)]
@@ -71,25 +78,6 @@ struct StagedChunk {
     writing: Vec<Promise>,
 }
 
-/// Consecutive staged batches of one chunk, to be written.
-#[derive(Debug)]
-pub(super) struct Piece {
-    pub(super) bytes: StagedBytes,
-    /// The offset of the first record.
-    pub(super) base_offset: u64,
-    /// Whether a new segment begins with it.
-    pub(super) starts_segment: bool,
-    /// Whether it is more than a sync mark.
-    pub(super) has_records: bool,
-}
-
-/// Those who waited for what was taken back, by whether somebody had begun to write it.
-#[derive(Debug, Default)]
-pub(super) struct TakenBack {
-    pub(super) attempted: Vec<Promise>,
-    pub(super) untouched: Vec<Promise>,
-}
-
 impl Stage {
     /// In memory.
     pub(super) fn in_memory(next_offset: u64, limit: u64) -> Self {
@@ -98,6 +86,7 @@ impl Stage {
             chunks: Row::EMPTY,
             supply: ChunkSupply::new(limit),
             plan: None,
+            times: AppendTimes::default(),
             unpublished_bytes: 0,
             sync_requested: None,
             write_requested: false,
@@ -107,8 +96,30 @@ impl Stage {
     /// In front of a segment whose frames begin at `first_position` and end at `end`, all of them synced.
     pub(super) fn on_disk(end: FrameStart, limit: u64, crc_seed: CrcSeed, first_position: u64) -> Self {
         let FrameStart { offset, position } = end;
-        let plan = Plan { crc_seed, position, first_position, synced: offset, marked: 0 };
+        let plan = Plan { crc_seed, position, first_position, synced: offset, marked: 0, rolls: false };
         Self { plan: Some(plan), ..Self::in_memory(offset, limit) }
+    }
+
+    /// What is there was appended by now.
+    pub(super) fn note_appended(&mut self, now: i64) {
+        self.times.note(now);
+    }
+
+    /// By when everything below `offset` was appended; `None` if nothing ever was, as far as is known.
+    pub(super) fn appended_by(&self, offset: u64) -> Option<i64> {
+        self.times.by(offset)
+    }
+
+    /// What the segment takes that is written to.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.plan.as_ref().map_or(0, |plan| plan.position.saturating_sub(plan.first_position))
+    }
+
+    /// The next batch begins a segment, unless the one that is written to is empty by then.
+    pub(super) fn roll_next(&mut self) {
+        if let Some(plan) = &mut self.plan {
+            plan.rolls = true;
+        }
     }
 
     /// Takes back a chunk that left the view.
@@ -129,19 +140,24 @@ impl Stage {
         self.unpublished_bytes > MAX_UNPUBLISHED_BYTES
     }
 
-    /// Lays a batch behind the others; the offset of its first record. In memory it is published at once.
+    /// Lays a batch behind the others; the offset of its first record. In memory it is published at once;
+    /// `None` if there is no room for it. `now`: the time, if it counts when records were appended.
     // Called once for every append: as a call of its own it costs a send in memory a quarter more.
     #[inline(always)]
     pub(super) fn push(
         &mut self,
         batch: &[NewRecord<'_>],
         bytes: usize,
+        now: Option<i64>,
         settings: &LogSettings,
         view: &RwLock<View>,
-    ) -> u64 {
+    ) -> Option<u64> {
         let mark = self.due_mark();
         let mut bytes = bytes + mark.map_or(0, |_| SYNC_MARK_BYTES);
-        let starts_segment = self.make_room(bytes, settings, view);
+        let starts_segment = self.make_room(bytes, settings, view)?;
+        if let Some(now) = now {
+            self.note_appended(now);
+        }
         let Some(StagedChunk { writer, .. }) = self.chunks.last_mut() else {
             unreachable!("make_room leaves a chunk to write to");
         };
@@ -177,7 +193,7 @@ impl Stage {
                 self.unpublished_bytes += bytes;
             }
         }
-        base_offset
+        Some(base_offset)
     }
 
     /// What a sync mark has to say before the next batch; `None` if the log says it already.
@@ -283,25 +299,42 @@ impl Stage {
         }
     }
 
-    /// Leaves a chunk with room for a batch of `bytes`; whether a new segment begins with it.
+    /// Leaves a chunk with room for a batch of `bytes`; whether a new segment begins with it. `None`: there
+    /// is no room, and the oldest records are to stay.
     #[inline]
-    fn make_room(&mut self, bytes: usize, settings: &LogSettings, view: &RwLock<View>) -> bool {
+    fn make_room(&mut self, bytes: usize, settings: &LogSettings, view: &RwLock<View>) -> Option<bool> {
         let mut starts_segment = false;
         if let Some(plan) = &mut self.plan {
             // An empty segment takes anything.
-            starts_segment = plan.position + bytes as u64 > settings.segment_bytes()
+            starts_segment = (plan.position + bytes as u64 > settings.segment_bytes() || plan.rolls)
                 && plan.position > plan.first_position;
             if starts_segment {
+                plan.rolls = false;
                 (plan.position, plan.first_position) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
             }
         }
         if starts_segment || self.chunks.last().is_none_or(|chunk| chunk.writer.remaining() < bytes) {
             if self.plan.is_none() {
                 self.supply.set_limit(settings.memory_limit());
+                if settings.when_full() != WhenFull::DropOldest && self.supply.is_full_for(bytes) {
+                    return None;
+                }
+                if settings.tracks_ages() {
+                    self.times.begin_chunk(self.next_offset, view.read().start_offset());
+                }
             }
             self.next_chunk(bytes, starts_segment, settings, view);
         }
-        starts_segment
+        Some(starts_segment)
+    }
+
+    /// Gives up the memory of a log in memory of which all records were deleted; to be freed without a lock.
+    pub(super) fn free_if_empty(&mut self, view: &RwLock<View>) -> Option<impl Sized + use<>> {
+        let is_empty = self.plan.is_none() && view.read().start_offset() == self.next_offset;
+        is_empty.then(|| {
+            self.times.forget_chunks();
+            self.rest(view)
+        })
     }
 
     #[cold]
@@ -314,7 +347,11 @@ impl Stage {
     ) {
         let position = self.plan.as_ref().map_or(0, |plan| plan.position);
         // A chunk lies in one segment.
-        let most = self.plan.as_ref().map_or(u64::MAX, |_| settings.segment_bytes().saturating_sub(position));
+        let most = match self.plan {
+            Some(_) => settings.segment_bytes().saturating_sub(position),
+            None if settings.when_full() == WhenFull::DropOldest => u64::MAX,
+            None => self.supply.left(),
+        };
         let writer = ChunkWriter::new(self.supply.next(bytes, most), self.next_offset, position);
         if self.chunks.is_empty() {
             self.install(TrackedArc::clone(writer.chunk()), view);
@@ -432,6 +469,7 @@ impl Stage {
             plan.first_position = first_position;
             // A mark may have been taken back too.
             plan.marked = 0;
+            plan.rolls = false;
         }
         let unpublished = |chunk: &StagedChunk| chunk.writer.staged().bytes - chunk.writer.published().bytes;
         self.unpublished_bytes = self.chunks.iter().map(unpublished).sum();
@@ -442,11 +480,19 @@ impl Stage {
 /// Takes the oldest chunks out of the view, as far as they are too much and all in them is synced, or as they
 /// are far too much.
 fn release(supply: &mut ChunkSupply, synced: u64, view: &mut View) {
+    let mut dropped_bytes = 0;
+    let start_offset = view.start_offset();
     while supply.is_over_limit()
         && let Some(end) = view.oldest_chunk_end()
         && (end <= synced || supply.is_over_limit_by(MAX_UNSYNCED_BYTES))
         && let Some(oldest) = view.pop_chunk()
     {
+        dropped_bytes += oldest.visible().bytes as u64;
         supply.retire(oldest);
+    }
+    if view.start_offset() > start_offset {
+        let counters = view.counters();
+        counters.dropped_records.add(view.start_offset() - start_offset);
+        counters.dropped_bytes.add(dropped_bytes);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::chunk::Chunk;
+use super::counters::Counters;
 use super::segment::{OPEN_END, Segment};
 use crate::sync::{Arc, TrackedArc};
 
@@ -19,6 +20,8 @@ pub(crate) struct View {
     segments: Vec<Arc<Segment>>,
     /// By base offset. The last one may still grow.
     chunks: VecDeque<TrackedArc<Chunk>>,
+    /// What was taken out.
+    counters: Arc<Counters>,
 }
 
 /// Where to read on.
@@ -61,7 +64,13 @@ pub(crate) struct Pieces {
 impl View {
     /// A log that holds `start_offset..end_offset` in `segments`.
     pub(crate) fn new(start_offset: u64, end_offset: u64, segments: Vec<Arc<Segment>>) -> Self {
-        Self { start_offset, idle_end_offset: end_offset, segments, chunks: VecDeque::new() }
+        let (chunks, counters) = (VecDeque::new(), Arc::default());
+        Self { start_offset, idle_end_offset: end_offset, segments, chunks, counters }
+    }
+
+    /// What was taken out of the log since it was opened.
+    pub(super) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     pub(crate) fn start_offset(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Waking those who wait, once no lock is held any more: what a waker does is others' code.
 
 use super::completion::{AppendFault, Completion, Promise};
+use super::upkeep::Upkeep;
 use crate::error::Result;
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, Event};
@@ -11,6 +12,7 @@ pub(super) struct Wakeups {
     readers: Option<Arc<Waiters>>,
     room: Option<Arc<Event>>,
     decided: Vec<Arc<Completion>>,
+    upkeep: Option<Arc<Upkeep>>,
 }
 
 impl Wakeups {
@@ -22,6 +24,11 @@ impl Wakeups {
     /// There is room for records.
     pub(super) fn note_room(&mut self, room: &Arc<Event>) {
         self.room.get_or_insert_with(|| Arc::clone(room));
+    }
+
+    /// A segment was sealed that may be given up or compacted some time.
+    pub(super) fn note_sealed(&mut self, upkeep: &Arc<Upkeep>) {
+        self.upkeep.get_or_insert_with(|| Arc::clone(upkeep));
     }
 
     /// Decides what became of some batches. Whoever asks is told from now on.
@@ -42,5 +49,8 @@ impl Drop for Wakeups {
             room.notify(usize::MAX);
         }
         self.decided.iter().for_each(|completion| completion.rouse());
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.wake();
+        }
     }
 }

@@ -54,7 +54,9 @@ impl SendFuture {
     pub(super) fn begin(log: &Arc<PartitionLog>, record: &NewRecord<'_>) -> Self {
         let state = match Delivery::enqueue(log, record) {
             Ok(delivery) => State::Enqueued(delivery),
-            Err(Error::TopicFull { .. }) => State::Full(Unsent::copy(Arc::clone(log), record)),
+            Err(Error::TopicFull { .. }) if log.waits_for_room() => {
+                State::Full(Unsent::copy(Arc::clone(log), record))
+            }
             Err(error) => State::Failed(Some(error)),
         };
         Self { state }
@@ -75,10 +77,12 @@ impl Future for SendFuture {
                 State::Failed(error) => return Poll::Ready(Err(error.take().unwrap_or(Error::Closed))),
                 State::Full(unsent) => match unsent.enqueue() {
                     Ok(delivery) => State::Enqueued(delivery),
-                    Err(Error::TopicFull { .. }) => match unsent.poll_room(context) {
-                        Poll::Ready(()) => continue,
-                        Poll::Pending => return Poll::Pending,
-                    },
+                    Err(Error::TopicFull { .. }) if unsent.log.waits_for_room() => {
+                        match unsent.poll_room(context) {
+                            Poll::Ready(()) => continue,
+                            Poll::Pending => return Poll::Pending,
+                        }
+                    }
                     Err(error) => State::Failed(Some(error)),
                 },
             };
@@ -99,7 +103,10 @@ impl Unsent {
         let Ok(frame) = Frame::at_front(&self.frame) else { return Err(Error::Closed) };
         let headers: Vec<Header<'_>> = frame.headers().collect();
         let (key, value, timestamp) = (frame.key(), frame.value(), frame.timestamp());
-        Delivery::enqueue(&self.log, &NewRecord { key, value, headers: &headers, timestamp })
+        let record = NewRecord { key, value, headers: &headers, timestamp };
+        // The topic's settings may have changed.
+        self.log.check_record(&record)?;
+        Delivery::enqueue(&self.log, &record)
     }
 
     /// Ready when there may be room.

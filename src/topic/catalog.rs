@@ -4,23 +4,28 @@
 
 mod changes;
 mod home;
+mod housekeeping;
 mod opening;
 
 use std::collections::BTreeMap;
 
 pub(crate) use home::CatalogHome;
+pub(crate) use housekeeping::Round;
 pub(crate) use opening::{Opened, Opening, verify};
 
 use self::home::PersistError;
 use super::Topic;
 use super::catalog_file::{PartitionEntry, TopicEntry, TopicState};
 use super::checkpoint::Checkpoint;
-use crate::config::{Durability, RecoveryPolicy, TopicConfig, TopicDefaults, TopicSettings};
+use crate::config::{Compaction, Durability, RecoveryPolicy, TopicConfig, TopicDefaults, TopicSettings};
 use crate::error::{Error, Result};
 use crate::ids::{COMMITTED_OFFSETS_TOPIC, check_topic_name, random_id, topic_names_collide};
-use crate::log::{ExaminedLog, LogIdentity, PartitionLog, Request};
+use crate::log::{ExaminedLog, LogIdentity, PartitionLog, Request, Upkeep};
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock};
+
+/// The commits of all groups are read at opening: what is superseded goes soon.
+const COMMITS_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// The topics of a broker. Its locks come before all others: `entries`, then `topics`.
 #[derive(Debug)]
@@ -37,12 +42,20 @@ pub(crate) struct Catalog {
     version: AtomicU64,
     /// Notified when `version` has risen.
     waiters: Arc<Waiters>,
+    upkeep: Arc<Upkeep>,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
     list: Vec<TopicEntry>,
     closed: bool,
+}
+
+impl Drop for Catalog {
+    /// The housekeeper ends.
+    fn drop(&mut self) {
+        self.upkeep.catalog_gone();
+    }
 }
 
 /// A topic that is gone.
@@ -75,11 +88,16 @@ impl Entries {
 
 impl Catalog {
     /// The catalog of a broker without a directory.
-    pub(crate) fn in_memory() -> Self {
-        Self::new(Vec::new(), None, TopicDefaults::in_memory())
+    pub(crate) fn in_memory(upkeep: Arc<Upkeep>) -> Self {
+        Self::new(Vec::new(), None, TopicDefaults::in_memory(), upkeep)
     }
 
-    fn new(list: Vec<TopicEntry>, home: Option<CatalogHome>, defaults: TopicDefaults) -> Self {
+    fn new(
+        list: Vec<TopicEntry>,
+        home: Option<CatalogHome>,
+        defaults: TopicDefaults,
+        upkeep: Arc<Upkeep>,
+    ) -> Self {
         Self {
             entries: Mutex::new(Entries { list, closed: false }),
             topics: RwLock::default(),
@@ -88,6 +106,7 @@ impl Catalog {
             defaults,
             version: AtomicU64::new(0),
             waiters: Arc::default(),
+            upkeep,
         }
     }
 
@@ -155,13 +174,18 @@ impl Catalog {
             return self.topic(COMMITTED_OFFSETS_TOPIC);
         }
         let durability = self.defaults.durability.max(Durability::ProcessCrash);
+        let (compaction, segment_bytes) = (Compaction::by_key(), COMMITS_SEGMENT_BYTES);
         let config = TopicConfig::new().durability(durability);
+        let config = config.compaction(compaction.clone()).segment_bytes(segment_bytes);
         let settings = config.settings(&self.defaults)?;
         let anything = TopicConfig::new();
         let topic = self.open_or_create_checked(COMMITTED_OFFSETS_TOPIC, settings, &anything)?;
-        // The level is the broker's of today, whatever it was when the topic was made.
+        // The settings are the broker's of today, whatever they were when the topic was made.
         let sync_interval = self.defaults.sync_interval;
-        topic.apply(TopicSettings { durability, sync_interval, ..topic.settings() }, Vec::new());
+        let compaction = Some(compaction);
+        let settings =
+            TopicSettings { durability, sync_interval, segment_bytes, compaction, ..topic.settings() };
+        topic.apply(settings, Vec::new());
         Ok(topic)
     }
 
@@ -270,6 +294,7 @@ impl Catalog {
                 let topic = Arc::new(topic);
                 self.topics.write().insert(name.to_owned(), Arc::clone(&topic));
                 self.notify_changed();
+                self.look_after(&topic);
                 Ok(topic)
             }
             Err(error) => {
@@ -286,7 +311,7 @@ impl Catalog {
     fn make(&self, entries: &mut Entries, entry: &TopicEntry) -> Result<Topic> {
         self.persist(&entries.list)?;
         self.home_of(entry).map_or(Ok(()), |home| home.make(identities(entry)))?;
-        let logs = open_logs(entry, 0, self.examine_logs(entry, 0)?)?;
+        let logs = self.open_logs(entry, 0)?;
         let topic = new_topic(entry, self.version() + 1, logs);
         self.set_state(entries, entry.id, TopicState::Live)?;
         Ok(topic)
@@ -318,6 +343,20 @@ impl Catalog {
         examined.collect::<Result<_>>().map(Some)
     }
 
+    /// The logs of a topic from partition `first` on: new ones in their directories, or empty ones in memory.
+    fn open_logs(&self, entry: &TopicEntry, first: usize) -> Result<Vec<Arc<PartitionLog>>> {
+        let Some(logs) = self.examine_logs(entry, first)? else {
+            let logs = identities(entry).skip(first);
+            let in_memory = |identity| PartitionLog::in_memory(identity, &entry.settings, &self.upkeep);
+            return Ok(logs.map(in_memory).collect());
+        };
+        let opened = logs.into_iter().map(|log| {
+            let (log, _nothing_was_in_it) = PartitionLog::open(log, &entry.settings, RecoveryPolicy::Strict)?;
+            Ok(log)
+        });
+        opened.collect()
+    }
+
     fn set_state(&self, entries: &mut Entries, id: u64, state: TopicState) -> Result<(), PersistError> {
         self.change(entries, id, |entry| entry.state = state)
     }
@@ -329,13 +368,31 @@ impl Catalog {
         id: u64,
         change: impl FnOnce(&mut TopicEntry),
     ) -> Result<(), PersistError> {
+        self.change_list(entries, |list| {
+            if let Some(entry) = list.iter_mut().find(|entry| entry.id == id) {
+                change(entry);
+            }
+        })
+    }
+
+    fn change_list(
+        &self,
+        entries: &mut Entries,
+        change: impl FnOnce(&mut Vec<TopicEntry>),
+    ) -> Result<(), PersistError> {
         let mut changed = entries.list.clone();
-        if let Some(entry) = changed.iter_mut().find(|entry| entry.id == id) {
-            change(entry);
-        }
+        change(&mut changed);
         self.persist(&changed)?;
         entries.list = changed;
         Ok(())
+    }
+
+    /// Somebody is to look after the topic from now on, if its settings ask for that.
+    fn look_after(&self, topic: &Topic) {
+        let is_asked = topic.partition(0).is_ok_and(|log| log.settings().care().is_some());
+        if is_asked && &**topic.name() != COMMITTED_OFFSETS_TOPIC {
+            self.upkeep.wake();
+        }
     }
 
     /// Removes the directories of a topic, then its entry. The file says beforehand that the topic is going:
@@ -387,19 +444,6 @@ fn new_topic(entry: &TopicEntry, made_at: u64, partitions: Vec<Arc<PartitionLog>
     }
 }
 
-/// The logs of a topic from partition `first` on: new ones that were examined, or empty ones in memory.
-fn open_logs(entry: &TopicEntry, first: usize, logs: Examined) -> Result<Vec<Arc<PartitionLog>>> {
-    let Some(logs) = logs else {
-        let logs = identities(entry).skip(first);
-        return Ok(logs.map(|identity| PartitionLog::in_memory(identity, &entry.settings)).collect());
-    };
-    let opened = logs.into_iter().map(|log| {
-        let (log, _nothing_was_in_it) = PartitionLog::open(log, &entry.settings, RecoveryPolicy::Strict)?;
-        Ok(log)
-    });
-    opened.collect()
-}
-
 /// The partitions of a topic.
 fn identities(entry: &TopicEntry) -> impl Iterator<Item = LogIdentity> {
     numbered(entry, 0, entry.partitions.iter().map(|partition| partition.id))
@@ -416,8 +460,9 @@ fn numbered(
     ids: impl Iterator<Item = u64>,
 ) -> impl Iterator<Item = LogIdentity> {
     let topic: Arc<str> = Arc::from(entry.name.as_str());
-    let numbers = (first as u32)..;
-    numbers.zip(ids).map(move |(partition, id)| LogIdentity { topic: Arc::clone(&topic), partition, id })
+    let (numbers, topic_id) = ((first as u32).., entry.id);
+    let identity = move |(partition, id)| LogIdentity { topic: Arc::clone(&topic), topic_id, partition, id };
+    numbers.zip(ids).map(identity)
 }
 
 fn check_user_topic_name(name: &str) -> Result<()> {

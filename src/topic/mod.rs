@@ -77,10 +77,15 @@ impl Topic {
     /// time.
     fn apply(&self, settings: TopicSettings, added: Vec<Arc<PartitionLog>>) {
         for log in self.partitions() {
-            log.settings().apply(&settings);
+            log.apply_settings(&settings);
         }
         *self.settings.write() = settings;
         added.into_iter().for_each(|log| self.partitions.push(log));
+    }
+
+    /// Whether a log of it has more than the segment that is written to.
+    pub(crate) fn has_sealed_segment(&self) -> bool {
+        self.partitions().any(|log| log.has_sealed_segment())
     }
 
     /// Whether it was deleted, or is being deleted: that begins with the first partition.

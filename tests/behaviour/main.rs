@@ -43,6 +43,7 @@ mod promises;
 mod records;
 mod resetting;
 mod resting;
+mod retention;
 mod seeking;
 mod subscription;
 mod threads;

@@ -57,7 +57,7 @@ fn settings(on_disk: bool) -> TopicSettings {
 }
 
 fn identity() -> LogIdentity {
-    LogIdentity { topic: "t".into(), partition: 0, id: 7 }
+    LogIdentity { topic: "t".into(), topic_id: 1, partition: 0, id: 7 }
 }
 
 fn open(storage: &MemoryStorage, clock: &Arc<ManualClock>, everything: bool) -> (Arc<PartitionLog>, Asked) {
@@ -70,6 +70,7 @@ fn open(storage: &MemoryStorage, clock: &Arc<ManualClock>, everything: bool) -> 
         clock: Arc::clone(clock) as _,
         flush,
         reads: Arc::new(FileReads::default()),
+        upkeep: Arc::default(),
     };
     if storage.list(dir).is_err() {
         storage.create_dir_all(dir).expect("in memory");
@@ -91,7 +92,7 @@ impl Subject {
                 let (log, asked) = open(disk, &clock, false);
                 (log, Some(asked))
             }
-            None => (PartitionLog::in_memory(identity(), &settings(false)), None),
+            None => (PartitionLog::in_memory(identity(), &settings(false), &Arc::default()), None),
         };
         let (appended, met) = (Vec::new(), BTreeMap::new());
         Self { disk, clock, log, asked, appended, met, reader: Cursor::new(0) }
@@ -143,7 +144,7 @@ impl Subject {
     fn reopen(&mut self, everything: bool) {
         if let Some(disk) = &self.disk {
             self.log.close().expect("no fault");
-            self.log = PartitionLog::in_memory(identity(), &settings(false));
+            self.log = PartitionLog::in_memory(identity(), &settings(false), &Arc::default());
             let (log, asked) = open(disk, &self.clock, everything);
             (self.log, self.asked) = (log, Some(asked));
             self.reader.seek(self.reader.offset());

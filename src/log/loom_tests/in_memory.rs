@@ -12,7 +12,7 @@ use crate::sync::Arc;
 use crate::sync::signal::Signal;
 
 fn log(memory_limit: u64) -> Arc<PartitionLog> {
-    PartitionLog::in_memory(identity(), &settings(Durability::Memory, 1_000, memory_limit))
+    PartitionLog::in_memory(identity(), &settings(Durability::Memory, 1_000, memory_limit), &Arc::default())
 }
 
 #[test]

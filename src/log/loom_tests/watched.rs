@@ -85,6 +85,7 @@ impl Watched {
             dir: dir.into(),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(0))),
             reads: Arc::default(),
+            upkeep: Arc::default(),
             flush,
         };
         if is_new {

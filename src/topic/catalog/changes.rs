@@ -1,7 +1,7 @@
 //! Changes of a living topic: its settings, the number of its partitions, where their records begin. Each is
 //! in the catalog file before it has an effect.
 
-use super::{Catalog, Entries, PartitionEntry, Topic, TopicConfig, TopicEntry, added_identities, open_logs};
+use super::{Catalog, Entries, PartitionEntry, Topic, TopicConfig, TopicEntry, added_identities};
 use crate::config::{Durability, TopicSettings, checked_partitions};
 use crate::error::{Error, Result};
 use crate::ids::random_id;
@@ -20,6 +20,7 @@ impl Catalog {
         }
         self.change_or_keep(&mut entries, topic.id(), |entry| entry.settings = settings.clone())?;
         topic.apply(settings, Vec::new());
+        self.look_after(&topic);
         Ok(())
     }
 
@@ -63,7 +64,7 @@ impl Catalog {
         home.map_or(Ok(()), |home| home.make(added_identities(&entry)))?;
         entry.partitions.extend(entry.adding.drain(..).map(PartitionEntry::new));
         entry.settings.partitions = to;
-        let logs = open_logs(&entry, first, self.examine_logs(&entry, first)?)?;
+        let logs = self.open_logs(&entry, first)?;
         self.change(entries, entry.id, |known| known.clone_from(&entry))?;
         Ok((entry.settings, logs))
     }
@@ -106,8 +107,9 @@ impl Catalog {
                 entry.partitions[partition as usize].start_offset = before;
             })?;
         }
-        let dropped = log.trim(before);
-        log.remove_files(&dropped);
+        let trimmed = log.trim(before);
+        // What cannot be removed holds nothing but deleted records.
+        drop(log.remove_files(&trimmed.segments));
         Ok(log.start_offset())
     }
 
@@ -124,7 +126,20 @@ impl Catalog {
         id: u64,
         change: impl FnOnce(&mut TopicEntry),
     ) -> Result<()> {
-        self.change(entries, id, change).map_err(|failed| {
+        self.change_list_or_keep(entries, |list| {
+            if let Some(entry) = list.iter_mut().find(|entry| entry.id == id) {
+                change(entry);
+            }
+        })
+    }
+
+    /// As [`change_or_keep`](Self::change_or_keep), any number of entries.
+    pub(super) fn change_list_or_keep(
+        &self,
+        entries: &mut Entries,
+        change: impl FnOnce(&mut Vec<TopicEntry>),
+    ) -> Result<()> {
+        self.change_list(entries, change).map_err(|failed| {
             if !failed.old_is_there {
                 // Any later change that is written down mends it too.
                 drop(self.persist(&entries.list));

@@ -7,7 +7,7 @@ use super::super::catalog_file::{self, TopicEntry};
 use super::super::checkpoint::{self, Checkpoint};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::log::{FileReads, FlushQueue, LogIdentity, LogPlace, PartitionLog};
+use crate::log::{FileReads, FlushQueue, LogIdentity, LogPlace, PartitionLog, Upkeep};
 use crate::storage::{DataDir, ReplaceError, Storage, read_file, replace_file};
 use crate::sync::Arc;
 
@@ -18,6 +18,7 @@ pub(crate) struct CatalogHome {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) flush: FlushQueue,
     pub(crate) reads: Arc<FileReads>,
+    pub(crate) upkeep: Arc<Upkeep>,
     /// Nothing is changed.
     pub(crate) read_only: bool,
 }
@@ -132,6 +133,7 @@ impl CatalogHome {
                 clock: Arc::clone(&self.clock),
                 flush: self.flush.clone(),
                 reads: Arc::clone(&self.reads),
+                upkeep: Arc::clone(&self.upkeep),
             };
             (identity, place)
         })

@@ -61,7 +61,8 @@ impl Catalog {
         // is.
         let examined = examine_all(&home, &live, &known, opening.reads_everything())?;
         let mut opened = Opened { checkpoint_fault, ..Opened::default() };
-        let catalog = Self::new(list, Some(home), defaults);
+        let upkeep = Arc::clone(&home.upkeep);
+        let catalog = Self::new(list, Some(home), defaults, upkeep);
         catalog.forget_what_is_cut(known, &examined, opening.policy)?;
         catalog.open_all(&live, examined, opening, &mut opened)?;
         if catalog.check_changeable("remove what is left").is_ok() {
@@ -113,7 +114,8 @@ impl Catalog {
         }
         for (number, entry) in live.iter().enumerate() {
             let make = if read_only { PartitionLog::in_memory_read_only } else { PartitionLog::in_memory };
-            let in_memory = || identities(entry).map(|identity| make(identity, &entry.settings)).collect();
+            let make = |identity| make(identity, &entry.settings, &self.upkeep);
+            let in_memory = || identities(entry).map(make).collect();
             let logs = by_topic.remove(&number).unwrap_or_else(in_memory);
             self.topics.write().insert(entry.name.clone(), Arc::new(new_topic(entry, 0, logs)));
         }
