@@ -88,7 +88,10 @@ impl LogSettings {
         let share = settings.memory_limit / u64::from(settings.partitions.max(1));
         let way = WAYS.iter().position(|way| *way == settings.when_full);
         let keys = if settings.compaction.is_some() { NEEDS_KEYS } else { 0 };
-        let ages = if tracks_ages(&settings.retention) { TRACKS_AGES } else { 0 };
+        // On disk, compaction goes by the ages of segments.
+        let in_memory = settings.compaction.as_ref().filter(|_| settings.durability == Durability::Memory);
+        let lags = in_memory.is_some_and(|how| !how.min_lag.is_zero() || how.max_lag.is_some());
+        let ages = if tracks_ages(&settings.retention) || lags { TRACKS_AGES } else { 0 };
         let level = DURABILITIES.iter().position(|level| *level == settings.durability);
         for (setting, value) in [
             (&self.max_record_bytes, settings.max_record_bytes),

@@ -13,24 +13,31 @@ use crate::sync::TrackedArc;
 /// How much a chunk takes at most that is made of several.
 const MOST_BYTES: u64 = 256 << 10;
 
-impl Piece for TrackedArc<Chunk> {
+/// A chunk that is complete, and when it was begun, as far as that is known.
+#[derive(Debug)]
+struct Complete {
+    chunk: TrackedArc<Chunk>,
+    begun: Option<i64>,
+}
+
+impl Piece for Complete {
     /// A chunk counts its offsets in 32 bits.
     const MOST_OFFSETS: u64 = 1 << 31;
 
     fn base_offset(&self) -> u64 {
-        Chunk::base_offset(self)
+        self.chunk.base_offset()
     }
 
     fn end_offset(&self) -> u64 {
-        Chunk::end_offset(self)
+        self.chunk.end_offset()
     }
 
     fn size(&self) -> u64 {
-        self.visible().bytes as u64
+        self.chunk.visible().bytes as u64
     }
 
     fn begun(&self) -> Option<i64> {
-        None
+        self.begun
     }
 
     fn each(
@@ -39,7 +46,7 @@ impl Piece for TrackedArc<Chunk> {
         see: &mut dyn FnMut(Frame<'_>) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         log.check_readable()?;
-        Frames::new(self.bytes(0..self.visible().bytes)).try_for_each(see)
+        Frames::new(self.chunk.bytes(0..self.chunk.visible().bytes)).try_for_each(see)
     }
 }
 
@@ -52,7 +59,7 @@ impl PartitionLog {
         done: &mut Compacted,
     ) -> Result<(), Stop> {
         self.check_readable()?;
-        let chunks = self.complete_chunks();
+        let chunks = self.complete_chunks(how, now);
         let Some(sieve) = self.sieve(pass, &chunks, how, now)? else { return Ok(()) };
         let mut oldest_met = None;
         let groups = self.groups(&chunks, &sieve, MOST_BYTES, &mut oldest_met)?;
@@ -63,14 +70,21 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// The chunks that nothing is added to any more.
-    fn complete_chunks(&self) -> Vec<TrackedArc<Chunk>> {
+    /// The chunks from the first one on that nothing is added to any more, and that are old enough.
+    fn complete_chunks(&self, how: &Compaction, now: i64) -> Vec<Complete> {
+        let min_lag = i64::try_from(how.min_lag.as_millis()).unwrap_or(i64::MAX);
+        let stage = self.stage().lock();
         let mut chunks: Vec<_> = self.view().read().chunks().cloned().collect();
         chunks.pop();
-        chunks
+        let is_old_enough = |chunk: &TrackedArc<Chunk>| {
+            let by = stage.appended_by(chunk.end_offset());
+            min_lag == 0 || by.is_some_and(|by| now.saturating_sub(by) >= min_lag)
+        };
+        let old_enough = chunks.into_iter().take_while(is_old_enough);
+        old_enough.map(|chunk| Complete { begun: stage.appended_by(chunk.base_offset()), chunk }).collect()
     }
 
-    fn copy_group(&self, group: &Group<'_, TrackedArc<Chunk>>, sieve: &Sieve) -> Result<Compacted, Stop> {
+    fn copy_group(&self, group: &Group<'_, Complete>, sieve: &Sieve) -> Result<Compacted, Stop> {
         let base_offset = group.pieces.first().map_or(0, Piece::base_offset);
         let mut press = Press::new(sieve, None, base_offset);
         for piece in group.pieces {
@@ -91,7 +105,8 @@ impl PartitionLog {
         self.note_removed_tombstones(press.tombstones_removed_below);
         let before: u64 = group.pieces.iter().map(Piece::size).sum();
         let new = Chunk::complete(memory, base_offset, &frames);
-        if !self.stage().lock().replace_chunks(group.pieces, new, self.view()) {
+        let old: Vec<_> = group.pieces.iter().map(|piece| TrackedArc::clone(&piece.chunk)).collect();
+        if !self.stage().lock().replace_chunks(&old, new, self.view()) {
             return Err(Stop::Abandoned);
         }
         Ok(Compacted { bytes: before.saturating_sub(frames.bytes as u64), ..group.removed })

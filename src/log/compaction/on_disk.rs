@@ -63,6 +63,11 @@ impl Piece for Arc<Segment> {
         see: &mut dyn FnMut(Frame<'_>) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let (mut file, mut next) = (None, self.first_frame());
+        // Of one that is not as compaction left it, what is there may have come behind a horizon since.
+        let has_horizons = self.compacted().is_some();
+        let mut see = |frame: Frame<'_>| {
+            if frame.horizon().is_none() || has_horizons { see(frame) } else { Ok(()) }
+        };
         loop {
             log.check_readable()?;
             let fetched = self.read(&mut file, next, self.readable());
@@ -74,7 +79,7 @@ impl Piece for Arc<Segment> {
             match fetched {
                 Fetched::Block(block) => {
                     let bytes = 0..block.chunk.visible().bytes;
-                    Frames::new(block.chunk.bytes(bytes)).try_for_each(&mut *see)?;
+                    Frames::new(block.chunk.bytes(bytes)).try_for_each(&mut see)?;
                     next = block.next;
                 }
                 Fetched::Damaged(hole) => {
