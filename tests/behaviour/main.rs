@@ -13,6 +13,7 @@ mod auto_commit;
 mod batches;
 mod close;
 mod codecs;
+mod compaction;
 mod deletion;
 mod deliveries;
 mod directory;

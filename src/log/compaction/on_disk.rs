@@ -106,6 +106,11 @@ impl PartitionLog {
     ) -> Result<(), Stop> {
         self.check_readable()?;
         remove_leftovers(pass, &home.place)?;
+        let sealed_to = self.view().read().last_segment().map_or(0, |active| active.base_offset());
+        if sealed_to > 0 {
+            // What a power loss may take is not compacted.
+            self.sync_beyond(sealed_to - 1)?;
+        }
         let segments = self.cleanable(home, how, now);
         if pass.cleaned_to.is_none() {
             pass.cleaned_to = Some(cleaned_to(&segments));
