@@ -2,7 +2,7 @@
 
 use super::press::Press;
 use super::sieve::Sieve;
-use super::{Compacted, Group, Pass, Piece, Stop};
+use super::{Compacted, Group, Pass, Piece, Stop, is_worth_it};
 use crate::config::Compaction;
 use crate::error::Result;
 use crate::log::chunk::{Chunk, CompleteFrames, Memory};
@@ -60,7 +60,10 @@ impl PartitionLog {
     ) -> Result<(), Stop> {
         self.check_readable()?;
         let chunks = self.complete_chunks(how, now);
-        let Some(sieve) = self.sieve(pass, &chunks, how, now)? else { return Ok(()) };
+        if !is_worth_it(pass, &chunks, how, now) {
+            return Ok(());
+        }
+        let sieve = self.sieve(pass, &chunks, how, now)?;
         let mut oldest_met = None;
         let groups = self.groups(&chunks, &sieve, MOST_BYTES, &mut oldest_met)?;
         for group in &groups {

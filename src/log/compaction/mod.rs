@@ -173,19 +173,9 @@ impl PartitionLog {
         drop(self.compaction().pass.lock());
     }
 
-    /// What is to be removed from `pieces`, if it is worth it: by a sieve that knows the keys of what has
-    /// come since the last pass.
-    fn sieve<P: Piece>(
-        &self,
-        pass: &Pass,
-        pieces: &[P],
-        how: &Compaction,
-        now: i64,
-    ) -> Result<Option<Sieve>, Stop> {
+    /// Knows the keys of what has come since the last pass.
+    fn sieve<P: Piece>(&self, pass: &Pass, pieces: &[P], how: &Compaction, now: i64) -> Result<Sieve, Stop> {
         let cleaned_to = pass.cleaned_to.unwrap_or(0);
-        if !is_worth_it(pass, pieces, cleaned_to, how, now) {
-            return Ok(None);
-        }
         let mut latest = LatestOffsets::new(pass.max_keys);
         let mut known_to = pieces.last().map_or(0, P::end_offset);
         for piece in pieces.iter().filter(|piece| piece.end_offset() > cleaned_to) {
@@ -203,7 +193,7 @@ impl PartitionLog {
             }
         }
         let delete_retention = i64::try_from(how.delete_retention.as_millis()).unwrap_or(i64::MAX);
-        Ok(Some(Sieve { latest, known_to, kept_from: self.start_offset(), now, delete_retention }))
+        Ok(Sieve { latest, known_to, kept_from: self.start_offset(), now, delete_retention })
     }
 
     /// Looks through the pieces of which the sieve knows something, and puts those together that are to
@@ -249,7 +239,8 @@ impl PartitionLog {
 }
 
 /// Whether enough has come, or has waited long enough, or a tombstone may go.
-fn is_worth_it<P: Piece>(pass: &Pass, pieces: &[P], cleaned_to: u64, how: &Compaction, now: i64) -> bool {
+fn is_worth_it<P: Piece>(pass: &Pass, pieces: &[P], how: &Compaction, now: i64) -> bool {
+    let cleaned_to = pass.cleaned_to.unwrap_or(0);
     let age_of = |time: i64| u128::try_from(now.saturating_sub(time)).unwrap_or(0);
     let is_due = pass.oldest_met.is_some_and(|met| age_of(met) >= how.delete_retention.as_millis());
     let clean = pieces.partition_point(|piece| piece.end_offset() <= cleaned_to);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::press::Press;
 use super::sieve::Sieve;
-use super::{Compacted, Group, Pass, Piece, Stop};
+use super::{Compacted, Group, Pass, Piece, Stop, is_worth_it};
 use crate::config::Compaction;
 use crate::error::{Error, Result};
 use crate::log::identity::LogPlace;
@@ -50,7 +50,7 @@ impl Piece for Arc<Segment> {
     }
 
     fn size(&self) -> u64 {
-        self.readable() - self.first_frame().position
+        self.sealed_bytes()
     }
 
     fn begun(&self) -> Option<i64> {
@@ -119,7 +119,11 @@ impl PartitionLog {
             let is_compacted = |segment: &Arc<Segment>| segment.compacted().is_some();
             pass.oldest_met = segments.iter().any(is_compacted).then_some(now);
         }
-        let Some(sieve) = self.sieve(pass, &segments, how, now)? else { return Ok(()) };
+        if !is_worth_it(pass, &segments, how, now) {
+            return Ok(());
+        }
+        let segments = self.in_files_only(segments);
+        let sieve = self.sieve(pass, &segments, how, now)?;
         let mut oldest_met = None;
         let groups = self.groups(&segments, &sieve, self.settings().segment_bytes(), &mut oldest_met)?;
         for group in &groups {
@@ -129,8 +133,7 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// The segments from the first one on that are sealed, synced, old enough, and read from their files
-    /// only.
+    /// The segments from the first one on that are sealed, synced and old enough.
     fn cleanable(&self, home: &Home, how: &Compaction, now: i64) -> Vec<Arc<Segment>> {
         let min_lag = i64::try_from(how.min_lag.as_millis()).unwrap_or(i64::MAX);
         let synced = {
@@ -143,8 +146,12 @@ impl PartitionLog {
         };
         let count = segments.windows(2).take_while(|pair| is_cleanable(pair)).count();
         segments.truncate(count);
+        segments
+    }
+
+    /// What is in a chunk is read from its file from now on; those of which that cannot be are left out.
+    fn in_files_only(&self, mut segments: Vec<Arc<Segment>>) -> Vec<Arc<Segment>> {
         if let Some(last) = segments.last() {
-            // What is in a chunk is read from its file from now on.
             let in_memory_from = self.stage().lock().release_below(last.end_offset(), self.view());
             segments.retain(|segment| segment.end_offset() <= in_memory_from);
         }
