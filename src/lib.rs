@@ -76,6 +76,7 @@ mod seeded_bugs;
 pub mod seeded_bugs;
 pub mod storage;
 mod sync;
+mod table;
 mod topic;
 
 /// Nothing but this page, which is `docs/kafka.md`.
@@ -114,3 +115,4 @@ pub use record::codec::Prost;
 pub use record::codec::Zerocopy;
 pub use record::codec::{Codec, Raw, Scratch};
 pub use record::headers::{Header, Headers};
+pub use table::{Change, Changes, ChangesStream, NextChange, Table, TableIter, TableRow};

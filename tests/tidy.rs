@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 11] = [
     &["storage", "record"],
     &["log"],
     &["topic", "group"],
-    &["producer", "consumer"],
+    &["producer", "consumer", "table"],
     &["broker"],
     &["lib", "fuzzing"],
 ];

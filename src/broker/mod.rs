@@ -36,6 +36,7 @@ use crate::record::codec::Codec;
 use crate::storage::DataDir;
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, has_ended};
+use crate::table::Table;
 use crate::topic::catalog::Catalog;
 
 /// Event streaming inside your process: owns topics, in memory or in a directory.
@@ -262,6 +263,29 @@ impl Broker {
         properties: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
     ) -> Result<ConsumerBuilder<K, V>> {
         self.consumer().kafka_properties(properties)
+    }
+
+    /// The topic as a table: the latest value of each key, in memory. Reads the topic from its first record
+    /// to its end before it returns: it blocks for as long as that takes, and holds a copy of each row. From
+    /// then on the table follows the topic: see [`Table`].
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("prices", TopicConfig::new())?;
+    /// let prices = broker.producer::<String, u32>("prices")?;
+    /// prices.send_batch([("apple", 100), ("pear", 90), ("apple", 120)])?;
+    /// let table = broker.table::<String, u32>("prices")?;
+    /// assert_eq!(table.get("apple")?.expect("it has a price").value()?, 120);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`]; [`Error::InvalidTopicName`] for `__consumer_offsets`, which is not for
+    /// users; [`Error::TopicDeleted`], [`Error::Closed`]; [`Error::RecordsDamaged`], [`Error::Io`] if the
+    /// topic cannot be read whole.
+    pub fn table<K: Codec, V: Codec>(&self, topic: &str) -> Result<Table<K, V>> {
+        Table::open(self.open_catalog()?, topic)
     }
 
     /// Ends the broker for all its handles: they answer [`Error::Closed`] from now on, and sleeping polls

@@ -1,6 +1,8 @@
 //! The fetch path: from a reader's place to the next run of records, without a lock and without walking
 //! frames.
 
+mod at_end;
+
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;

@@ -60,6 +60,8 @@ impl PartitionLog {
         if self.place().is_none() {
             self.upkeep().notify_room();
         }
+        // A table has lost rows; other readers look again and find nothing.
+        self.waiters().notify();
         Trimmed { records: offset.saturating_sub(start_offset), bytes, segments }
     }
 

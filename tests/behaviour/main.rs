@@ -47,6 +47,8 @@ mod resting;
 mod retention;
 mod seeking;
 mod subscription;
+mod table_changes;
+mod tables;
 mod threads;
 mod timestamps;
 mod topics;

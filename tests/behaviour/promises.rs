@@ -67,6 +67,17 @@ fn handles_and_records_go_where_they_are_documented_to_go_whatever_their_codecs(
     is_shared::<Header<'_>>();
     is_copy::<Header<'_>>();
     is_static::<OwnedRecord>();
+    is_shared::<Table<Local, Local>>();
+    is_clone::<Table<Local, Local>>();
+    is_static::<Table<Local, Local>>();
+    is_shared::<TableRow<Local, Local>>();
+    is_clone::<TableRow<Local, Local>>();
+    is_static::<TableRow<Local, Local>>();
+    is_shared::<TableIter<Local, Local>>();
+    is_shared::<Changes<Local, Local>>();
+    is_static::<Changes<Local, Local>>();
+    is_shared::<Change<Local, Local>>();
+    is_clone::<Change<Local, Local>>();
 }
 
 #[test]
@@ -171,6 +182,19 @@ fn check_consumer(broker: &Broker) {
     }
 }
 
+fn check_table(broker: &Broker) {
+    let table = broker.table::<String, String>("t").expect("readable");
+    let mut changes = table.changes().expect("open");
+    check_debug(&changes.next_async());
+    check_debug(&changes.stream());
+    broker.producer::<String, String>("t").expect("it exists").send(SECRET, SECRET).expect("sends");
+    check_debug(&changes.next(NOW).expect("readable").expect("one was sent"));
+    check_debug(&table.get(SECRET).expect("readable").expect("it was sent"));
+    check_debug(&table.iter().expect("readable"));
+    check_debug(&table);
+    check_debug(&changes);
+}
+
 fn check_producer(broker: &Broker) {
     let builder = broker.producer_builder::<String, String>("t").partitioner(Looks);
     check_debug(&builder);
@@ -202,6 +226,7 @@ fn debug_shows_no_payload() {
         broker.create_topic("t", TopicConfig::new().max_record_bytes(1_000)).expect("a free name");
         check_producer(&broker);
         check_consumer(&broker);
+        check_table(&broker);
         check_debug(&broker);
         check_debug(&broker.describe_topic("t").expect("it exists"));
         check_debug(&broker.committed_offsets("g"));
