@@ -35,6 +35,8 @@
 //! * **In async code**, on any runtime: [`Producer::send_async`] ([`SendFuture`]), [`Consumer::next_records`]
 //!   ([`NextRecords`]), [`Consumer::stream`] ([`RecordsStream`]), [`Consumer::commit_async`]
 //!   ([`CommitFuture`]); a [`Delivery`] is a future too.
+//! * **The latest value of each key**: [`Broker::table`] ([`Table`], [`TableRow`], [`TableIter`]), and
+//!   [`Table::changes`] ([`Changes`], [`Change`], [`NextChange`], [`ChangesStream`]).
 //! * **Keys and values**: [`Codec`] lists those in the box, and shows how to write one ([`Scratch`]).
 //! * **Say what survives what**: [`Durability`], for the broker ([`BrokerBuilder::durability`]) and each
 //!   topic ([`TopicConfig::durability`]); [`Producer::flush`]; [`Broker::close`].
