@@ -1,6 +1,6 @@
 //! What a table costs: to ask it when nothing is new, beside a map of the standard library behind a lock; to
-//! ask it after each send; and to make it of a log. The last line compares the first two in turns, so that the
-//! machine is the same for both.
+//! ask it after each send; and to make it of a log. The last line compares the first two in turns, so that
+//! the machine is the same for both.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::collections::HashMap;
@@ -95,7 +95,7 @@ fn compare(map: &Map) {
         times[1] += timed(|| (0..KEYS).for_each(|_| ask_table(&table, next())));
     }
     let [map, table] = times.map(|time| time.as_nanos() as f64 / (ROUNDS as u64 * KEYS) as f64);
-    println!("a get: {table:.0} ns from a table, {map:.0} ns from a map, {:.2} times", table / map);
+    eprintln!("table: a get: {table:.0} ns from a table, {map:.0} ns from a map, {:.2} times", table / map);
 }
 
 fn timed(work: impl FnOnce()) -> Duration {
