@@ -19,6 +19,7 @@ mod history;
 mod resting;
 mod sending;
 mod storage;
+mod tables;
 mod waiting;
 
 use std::fmt::Debug;
