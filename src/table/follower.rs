@@ -167,8 +167,11 @@ impl Target<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::config::TopicConfig;
+    use crate::clock::Timestamp;
+    use crate::config::{Compaction, TopicConfig};
     use crate::record::frame::NewRecord;
     use crate::topic::Topic;
     use crate::topic::catalog::Catalog;
@@ -224,6 +227,41 @@ mod tests {
         let mut told: Vec<_> = told.map(|row| (row.key().to_vec(), row.value().is_some())).collect();
         told.sort();
         assert_eq!(told, [(b"b".to_vec(), false), (b"c".to_vec(), true), (b"stale".to_vec(), false)]);
+    }
+
+    #[test]
+    fn a_key_whose_tombstone_was_compacted_away_before_it_was_read_is_removed_all_the_same() {
+        let topic = topic();
+        let log = topic.partition(0).expect("it has one");
+        let compaction = Compaction::by_key().min_dirty_percent(0).delete_retention(Duration::from_millis(1));
+        let fill_and_compact = |now| {
+            for number in 0..200 {
+                send(log, ["x", "y"][number % 2], Some(&[7; 10_000]));
+            }
+            log.compact(&compaction, Timestamp::from_millis(now)).expect("in memory");
+        };
+        let (mut table, mut follower) = (Fixture::default(), Follower::new(log));
+        send(log, "gone", Some(b"1"));
+        send(log, "stays", Some(b"1"));
+        table.catch_up(&mut follower);
+        let watcher = table.changes.add_watcher();
+        send(log, "gone", None);
+        fill_and_compact(0);
+        fill_and_compact(10);
+        assert_eq!(log.tombstones_removed_below(), 3, "there is no trace of the key in the log");
+        table.catch_up(&mut follower);
+        let keys: Vec<_> = table.keys().into_iter().map(|(key, _)| key.to_vec()).collect();
+        assert_eq!(keys, [&b"stays"[..], b"x", b"y"]);
+        let told = std::iter::from_fn(|| table.changes.take(watcher));
+        let told: Vec<_> = told.map(|row| (row.key().to_vec(), row.value().is_some())).collect();
+        assert_eq!(told, [(b"gone".to_vec(), false), (b"x".to_vec(), true), (b"y".to_vec(), true)]);
+
+        // What went after it was read is not missed.
+        send(log, "stays", None);
+        table.catch_up(&mut follower);
+        fill_and_compact(20);
+        fill_and_compact(30);
+        assert!(log.tombstones_removed_below() > 3 && !follower.may_have_missed_tombstones());
     }
 
     #[test]
