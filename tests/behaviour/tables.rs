@@ -1,6 +1,7 @@
 //! Tables: they hold what a table made anew would hold, at every moment and for every thread.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -8,7 +9,7 @@ use std::thread;
 use ottla::storage::MemoryStorage;
 use ottla::{Broker, Durability, Error, Producer, Raw, RecordPart, Table, Timestamp, TopicConfig};
 
-use crate::faulty::Faulty;
+use crate::faulty::{Faulty, Operation};
 use crate::support::*;
 
 fn with_table(broker: &Broker, count: u32) -> (Producer<String, u64>, Table<String, u64>) {
@@ -374,4 +375,30 @@ fn a_table_of_a_topic_in_memory_of_a_broker_on_disk_works_too() {
     let table = broker.table::<String, u64>("t").expect("readable");
     broker.producer::<String, u64>("t").expect("it exists").send("a", 1).expect("sends");
     assert_eq!(held_by(&table), map(&[("a", 1)]));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_the_error_of_each_call_until_it_can() {
+    let storage = Faulty::default();
+    let broker = storage.open_broker();
+    let (producer, table) = with_table(&broker, 2);
+    let mut changes = table.changes().expect("open");
+    for (partition, key) in [(0, "a"), (1, "b")] {
+        producer.record(1).key(key).partition(partition).send().expect("sends");
+    }
+    storage.wait_until_closed("t-");
+    storage.refuse(Operation::Read, "t-0", ErrorKind::Other);
+    for _ in 0..2 {
+        assert_fails!(table.get("a"), Error::Io { .. });
+        assert_fails!(table.get("b"), Error::Io { .. });
+        assert_fails!(broker.table::<String, u64>("t"), Error::Io { .. });
+    }
+    let change = changes.next(NOW).expect("told before the error").expect("of the other partition");
+    assert_eq!(change.key().expect("text"), "b");
+    assert_fails!(changes.next(FOREVER), Error::Io { .. });
+    assert_fails!(block_on(changes.next_async()), Error::Io { .. });
+    storage.allow_all();
+    assert_eq!(held_by(&table), map(&[("a", 1), ("b", 1)]));
+    let change = changes.next(FOREVER).expect("readable").expect("it was read");
+    assert_eq!(change.key().expect("text"), "a");
 }
