@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn topic() -> Arc<Topic> {
-        Catalog::in_memory().create("t", &TopicConfig::new()).expect("a free name")
+        Catalog::in_memory(Arc::default()).create("t", &TopicConfig::new()).expect("a free name")
     }
 
     fn send(log: &PartitionLog, key: &str, value: Option<&[u8]>) {

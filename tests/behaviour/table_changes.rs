@@ -212,7 +212,8 @@ fn no_wake_up_of_a_watcher_is_lost_in_a_thousand_round_trips() {
                 }
             })
         };
-        let players = [play("ping", "pong", true), play("pong", "ping", false)];
+        // Who answers watches before the other begins.
+        let players = [play("pong", "ping", false), play("ping", "pong", true)];
         players.into_iter().for_each(Watched::wait);
     });
 }

@@ -5,9 +5,13 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use ottla::storage::MemoryStorage;
-use ottla::{Broker, Durability, Error, Producer, Raw, RecordPart, Table, Timestamp, TopicConfig};
+use ottla::{
+    Broker, Clock, Compaction, Durability, Error, ManualClock, Producer, Raw, RecordPart, Table, Timestamp,
+    TopicConfig,
+};
 
 use crate::faulty::{Faulty, Operation};
 use crate::support::*;
@@ -122,13 +126,18 @@ fn what_one_thread_has_read_no_other_thread_reads_an_earlier_state_of() {
 }
 
 /// All that was sent, and what a table is to hold.
-#[derive(Default)]
 struct Model {
+    /// How seldom records are deleted.
+    deletes_one_in: usize,
     /// By partition: keys and values by offset, `None` for a tombstone.
     sent: BTreeMap<u32, BTreeMap<u64, (String, Option<u64>)>>,
 }
 
 impl Model {
+    fn new(deletes_one_in: usize) -> Self {
+        Self { deletes_one_in, sent: BTreeMap::new() }
+    }
+
     fn expected(&self) -> BTreeMap<String, u64> {
         let mut rows = BTreeMap::new();
         for (key, value) in self.sent.values().flat_map(BTreeMap::values) {
@@ -140,12 +149,12 @@ impl Model {
         rows
     }
 
-    /// One step by chance; whether it was one that a watcher is told of.
+    /// One step by chance.
     fn step(&mut self, broker: &Broker, rng: &mut Rng) {
         let producer = broker.producer::<String, u64>("t").expect("it exists");
         let key = format!("key-{}", rng.below(30));
         match rng.below(12) {
-            0 => {
+            0 if rng.one_in(self.deletes_one_in) => {
                 let partition = rng.below(self.sent.len().max(1)) as u32;
                 let Some(records) = self.sent.get_mut(&partition) else { return };
                 let last = records.last_key_value().map_or(0, |(offset, _)| *offset);
@@ -192,7 +201,7 @@ fn a_table_and_what_its_watchers_are_told_are_what_the_log_says_whatever_was_sen
         on_both(|broker| {
             let rng = &mut Rng(rng.0);
             let (_, table) = with_table(broker, 3);
-            let mut model = Model::default();
+            let mut model = Model::new(1);
             let (mut eager, mut lazy) = (table.changes().expect("open"), table.changes().expect("open"));
             let (mut told_eager, mut told_lazy) = (BTreeMap::new(), BTreeMap::new());
             for _ in 0..400 {
@@ -218,7 +227,7 @@ fn a_table_is_found_again_in_the_next_life_of_a_directory() {
         let kept = Kept::Files(MemoryStorage::default());
         let mut broker = kept.open();
         broker.create_topic("t", partitions(3).segment_bytes(4_096)).expect("a free name");
-        let mut model = Model::default();
+        let mut model = Model::new(1);
         for _ in 0..5 {
             for _ in 0..100 {
                 model.step(&broker, rng);
@@ -401,4 +410,44 @@ fn a_file_that_cannot_be_read_is_the_error_of_each_call_until_it_can() {
     assert_eq!(held_by(&table), map(&[("a", 1), ("b", 1)]));
     let change = changes.next(FOREVER).expect("readable").expect("it was read");
     assert_eq!(change.key().expect("text"), "a");
+}
+
+#[test]
+fn tables_that_are_used_often_or_seldom_survive_compaction_and_the_end_of_tombstones() {
+    let steps = |kept: Option<&Kept>, rng: &mut Rng| {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+        let builder = kept.map_or_else(Broker::builder, Kept::builder);
+        let broker = builder.clock(Arc::clone(&clock) as Arc<dyn Clock>).open().expect("nothing is there");
+        let compaction = Compaction::by_key().min_dirty_percent(0).delete_retention(Duration::from_millis(5));
+        let config = partitions(2).segment_bytes(4_096).compaction(compaction);
+        broker.create_topic("t", config).expect("in range");
+        let (often, seldom) = (broker.table("t").expect("readable"), broker.table("t").expect("readable"));
+        let mut changes = seldom.changes().expect("open");
+        let mut told = BTreeMap::new();
+        let mut model = Model::new(100);
+        let mut removed = 0;
+        for _ in 0..4_000 {
+            model.step(&broker, rng);
+            if rng.one_in(5) {
+                assert_eq!(held_by(&often), model.expected());
+            }
+            if rng.one_in(100) {
+                clock.advance(Duration::from_millis(rng.below(10) as u64));
+                removed += broker.run_housekeeping().expect("no fault").removed_tombstones;
+            }
+            if rng.one_in(700) {
+                assert_eq!(held_by(&seldom), model.expected());
+                follow(&mut changes, &mut told);
+                assert_eq!(told, model.expected());
+            }
+        }
+        follow(&mut changes, &mut told);
+        assert_eq!(told, model.expected());
+        assert_eq!(held_by(&broker.table("t").expect("readable")), model.expected());
+        assert!(removed > 0, "tombstones have gone");
+    };
+    with_seeds(|rng| {
+        steps(None, &mut Rng(rng.0));
+        steps(Some(&Kept::Files(MemoryStorage::default())), rng);
+    });
 }
