@@ -49,8 +49,9 @@ use shared::Shared;
 /// Keys are compared by their bytes. They belong to one partition each, as the default partitioner has it; if
 /// you send records of one key to several, the row is that of the record that was taken in last.
 ///
-/// A topic for a table is normally a compacted one, which holds the latest record of each key for ever and
-/// not much else; but any topic will do.
+/// A topic for a table is normally a [compacted](crate::Compaction) one, which holds the latest record of
+/// each key for ever and not much else; but any topic will do. A table that was not used for longer than
+/// tombstones are kept reads a partition anew.
 ///
 /// # Errors
 /// A damaged record or a file that cannot be read is the error of the call that meets it, and of each after
