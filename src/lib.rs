@@ -41,6 +41,9 @@
 //! * **When something is damaged or fails**: [`Broker::recovery_report`] ([`RecoveryReport`], [`Damage`],
 //!   [`TornTail`]), [`RecoveryPolicy`], [`Broker::health`] ([`Health`]), [`Broker::verify`]
 //!   ([`VerifyReport`]), [`BrokerBuilder::read_only`].
+//! * **See what happens**: [`Broker::stats`] ([`Stats`], [`TopicStats`], [`PartitionStats`], [`Traffic`],
+//!   [`UpkeepStats`], [`SyncStats`], [`RecoveryStats`]), printed as a table or as OpenMetrics text. The feature
+//!   `metrics` hands it to the crate of that name, the feature `tracing` tells of what happens while it does.
 //! * **Manage topics**: [`TopicConfig`]; [`Broker::create_topic`], [`open_topic`](Broker::open_topic),
 //!   [`list_topics`](Broker::list_topics), [`describe_topic`](Broker::describe_topic) ([`TopicDescription`]),
 //!   [`alter_topic`](Broker::alter_topic), [`increase_partitions`](Broker::increase_partitions),
@@ -84,8 +87,9 @@ pub mod coming_from_kafka {}
 
 pub use broker::{
     Broker, BrokerBuilder, GroupDescription, GroupMember, GroupPartition, GroupState, Health, Housekeeping,
-    LoweredCommit, PartitionDescription, PartitionFault, PartitionVerdict, RecoveryReport, ResetTo,
-    TopicDescription, VerifyReport,
+    LoweredCommit, PartitionDescription, PartitionFault, PartitionStats, PartitionVerdict, RecoveryReport,
+    RecoveryStats, ResetTo, Stats, SyncStats, TopicDescription, TopicStats, Traffic, UpkeepStats,
+    VerifyReport,
 };
 pub use clock::{Clock, ManualClock, PreciseClock, SystemClock, Timestamp};
 pub use config::{Compaction, Durability, RecoveryPolicy, Retention, TopicConfig, WhenFull};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::flusher;
 use super::housekeeper::{DEFAULT_INTERVAL, Housekeeper};
 use super::recovery_report::{LoweredCommit, RecoveryReport};
+use super::stats::Samples;
 use super::{Broker, Disk, Inner};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Durability, RecoveryPolicy, TopicDefaults, checked_sync_interval};
@@ -323,6 +324,7 @@ fn assemble(
         housekeeper,
         clock,
         recovery_report: RecoveryReport::default(),
+        samples: Mutex::new(Samples::new()),
         closed: AtomicBool::new(false),
         closing: Mutex::default(),
         disk: None,

@@ -9,6 +9,7 @@ mod housekeeper;
 mod recovery_report;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
+mod stats;
 mod topic_description;
 mod topics;
 mod verify;
@@ -22,6 +23,7 @@ pub use groups::ResetTo;
 pub use health::{Health, PartitionFault};
 pub use housekeeper::Housekeeping;
 pub use recovery_report::{LoweredCommit, RecoveryReport};
+pub use stats::{PartitionStats, RecoveryStats, Stats, SyncStats, TopicStats, Traffic, UpkeepStats};
 pub use topic_description::{PartitionDescription, TopicDescription};
 pub use verify::{PartitionVerdict, VerifyReport};
 
@@ -37,6 +39,7 @@ use crate::storage::DataDir;
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, has_ended};
 use crate::topic::catalog::Catalog;
+use stats::Samples;
 
 /// Event streaming inside your process: owns topics, in memory or in a directory.
 ///
@@ -73,6 +76,8 @@ struct Inner {
     housekeeper: Arc<Housekeeper>,
     clock: Arc<dyn Clock>,
     recovery_report: RecoveryReport,
+    /// What was counted when somebody last looked.
+    samples: Mutex<Samples>,
     closed: AtomicBool,
     closing: Mutex<()>,
     /// `None` in memory.

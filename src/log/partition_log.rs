@@ -22,6 +22,7 @@ use super::recovery::SyncedTo;
 use super::segment::WriteError;
 use super::settings::LogSettings;
 use super::stage::Stage;
+use super::statistics::Fetched;
 use super::syncer::Syncer;
 use super::upkeep::Upkeep;
 use super::view::View;
@@ -49,6 +50,10 @@ pub(crate) struct PartitionLog {
     upkeep: Arc<Upkeep>,
     /// Base offsets of segments whose files are to be removed, and could not be yet.
     pub(super) unremoved: Mutex<Vec<u64>>,
+    /// On a line of its own: consumers write it.
+    pub(super) fetched: CachePadded<Fetched>,
+    /// Where it ended when it was opened.
+    pub(super) opened_at: u64,
     pub(super) health: Health,
     /// Records below this offset were deleted; a reader that is there looks again.
     pub(super) trimmed: AtomicU64,
@@ -118,11 +123,13 @@ impl PartitionLog {
         disk: Disk,
     ) -> Arc<Self> {
         let Disk { place, tail, skips_damage, upkeep } = disk;
+        let opened_at = view.end_offset();
         let place = place.map(Arc::new);
         let counters = Arc::clone(view.counters());
         Arc::new_cyclic(|this: &Weak<Self>| Self {
             disk: place.clone().zip(tail).map(|(place, tail)| {
-                let syncer = Arc::new(Syncer::new(this.clone(), identity.clone()));
+                let times = Arc::clone(place.flush.times());
+                let syncer = Arc::new(Syncer::new(this.clone(), identity.clone(), times));
                 Home { place, tail: Mutex::new(tail), syncer, room: Arc::new(Event::new()) }
             }),
             place,
@@ -136,6 +143,8 @@ impl PartitionLog {
             compaction: CompactionState::default(),
             upkeep,
             unremoved: Mutex::default(),
+            fetched: CachePadded::default(),
+            opened_at,
             health: Health::default(),
             trimmed: AtomicU64::new(0),
         })
@@ -418,6 +427,7 @@ impl PartitionLog {
     /// Asks the flusher for a sync within the topic's interval, once until it is done.
     #[inline]
     pub(super) fn request_sync(&self, home: &Home, stage: &mut Stage) {
+        stage.unsynced.staged();
         let interval = self.settings.sync_interval();
         if stage.sync_requested.is_none_or(|asked| asked > interval) {
             let is_asked = home.place.flush.sync_within(interval, &home.syncer);

@@ -13,10 +13,11 @@ use super::piece::{Piece, TakenBack};
 use super::row::Row;
 use super::segment_header::SEGMENT_HEADER_BYTES;
 use super::settings::LogSettings;
+use super::statistics::Unsynced;
 use super::view::View;
 use crate::config::WhenFull;
 use crate::record::frame::{self, CrcSeed, NewRecord, SYNC_MARK_BYTES, Stamp};
-use crate::sync::{Arc, RwLock, TrackedArc};
+use crate::sync::{Arc, Instant, RwLock, TrackedArc};
 
 /// How much of a partition may be enqueued and not yet published: what is not in the file, or not synced,
 /// takes memory. Under a model checker it is full with five plain records.
@@ -43,6 +44,10 @@ pub(super) struct Stage {
     times: AppendTimes,
     /// Bytes that readers do not see yet.
     unpublished_bytes: usize,
+    /// Bytes that readers could see since the log was opened.
+    published_bytes: u64,
+    /// On disk.
+    pub(super) unsynced: Unsynced,
     /// The flusher was asked for a sync within this time, and has not begun with it.
     pub(super) sync_requested: Option<Duration>,
     /// The flusher was asked to write at once, and has not begun with it.
@@ -88,6 +93,8 @@ impl Stage {
             plan: None,
             times: AppendTimes::default(),
             unpublished_bytes: 0,
+            published_bytes: 0,
+            unsynced: Unsynced::default(),
             sync_requested: None,
             write_requested: false,
         }
@@ -133,6 +140,20 @@ impl Stage {
 
     pub(super) fn unpublished_bytes(&self) -> usize {
         self.unpublished_bytes
+    }
+
+    /// Bytes that readers could see since the log was opened.
+    pub(super) fn published_bytes(&self) -> u64 {
+        self.published_bytes
+    }
+
+    /// Since when the oldest record waits that is not known to be synced. Never in memory.
+    pub(super) fn unsynced_since(&self) -> Option<Instant> {
+        self.unsynced.oldest().filter(|_| !self.is_synced())
+    }
+
+    fn is_synced(&self) -> bool {
+        self.plan.as_ref().is_none_or(|plan| plan.synced >= self.next_offset)
     }
 
     /// Whether nothing is to be enqueued until more is published.
@@ -187,7 +208,10 @@ impl Stage {
         writer.stage(batch.len() as u64, max_timestamp);
         self.next_offset += batch.len() as u64;
         match &mut self.plan {
-            None => writer.publish_staged(),
+            None => {
+                writer.publish_staged();
+                self.published_bytes += bytes as u64;
+            }
             Some(plan) => {
                 plan.position += bytes as u64;
                 self.unpublished_bytes += bytes;
@@ -282,6 +306,7 @@ impl Stage {
                 release(&mut self.supply, plan.synced, &mut view.write());
             }
         }
+        self.unsynced.synced(self.is_synced());
     }
 
     /// Everything that is in the file and has not been published whole, by chunk.
@@ -434,7 +459,9 @@ impl Stage {
             let before = chunk.writer.published().bytes;
             let mark = if other == number { written.end() } else { chunk.writer.staged() };
             chunk.writer.publish(mark);
-            self.unpublished_bytes -= chunk.writer.published().bytes - before;
+            let published = chunk.writer.published().bytes - before;
+            self.unpublished_bytes -= published;
+            self.published_bytes += published as u64;
         }
         self.finish_published(view);
     }
@@ -473,6 +500,9 @@ impl Stage {
         }
         let unpublished = |chunk: &StagedChunk| chunk.writer.staged().bytes - chunk.writer.published().bytes;
         self.unpublished_bytes = self.chunks.iter().map(unpublished).sum();
+        if self.is_synced() {
+            self.unsynced.synced(true);
+        }
         taken_back
     }
 }

@@ -7,9 +7,10 @@ use super::chunk::StagedBytes;
 use super::completion::{AppendFault, Completion, Promise};
 use super::identity::LogIdentity;
 use super::segment::{OpenSegment, SyncError};
+use super::sync_times::SyncTimes;
 use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
-use crate::sync::{Listener, Mutex, MutexGuard, Weak};
+use crate::sync::{Arc, Instant, Listener, Mutex, MutexGuard, Weak};
 
 /// What a sync has to do.
 #[derive(Debug)]
@@ -113,6 +114,7 @@ pub(super) enum Usage {
 pub(crate) struct Syncer {
     log: Weak<dyn SyncSource>,
     identity: LogIdentity,
+    times: Arc<SyncTimes>,
     /// What a dropped log left. A lock of its own: leaving something does not wait for a sync.
     left: Mutex<Option<Unsynced>>,
     /// Held during a sync: that it failed is known before the next one begins. A failed sync is final for its
@@ -141,9 +143,9 @@ impl Drop for Turn<'_> {
 }
 
 impl Syncer {
-    pub(super) fn new(log: Weak<dyn SyncSource>, identity: LogIdentity) -> Self {
+    pub(super) fn new(log: Weak<dyn SyncSource>, identity: LogIdentity, times: Arc<SyncTimes>) -> Self {
         let (left, fault, unheard) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { log, identity, left, fault, unheard }
+        Self { log, identity, times, left, fault, unheard }
     }
 
     pub(super) fn identity(&self) -> &LogIdentity {
@@ -258,7 +260,7 @@ impl Syncer {
         let outcome = match known_fault {
             // The log was dropped before it could write it again.
             Some(fault) => Err(Unfinished::Failed(fault.clone())),
-            None => unsynced.sync(),
+            None => self.timed(|| unsynced.sync()),
         };
         // Not held during the sync: it does not keep the log, and with it the directory, in use.
         match (outcome, self.log.upgrade()) {
@@ -284,6 +286,13 @@ impl Syncer {
                 Err(self.failed(known_fault.insert(fault)))
             }
         }
+    }
+
+    fn timed(&self, sync: impl FnOnce() -> Result<(), Unfinished>) -> Result<(), Unfinished> {
+        let begun = Instant::now();
+        let outcome = sync();
+        self.times.note(Instant::now().saturating_duration_since(begun), outcome.is_ok());
+        outcome
     }
 
     /// Has the log write again what may be lost. Whoever waited for it is told how that went.

@@ -46,6 +46,7 @@ mod resetting;
 mod resting;
 mod retention;
 mod seeking;
+mod statistics;
 mod subscription;
 mod threads;
 mod timestamps;
