@@ -80,6 +80,7 @@ pub mod seeded_bugs;
 pub mod storage;
 mod sync;
 mod topic;
+mod trace;
 
 /// Nothing but this page, which is `docs/kafka.md`.
 #[doc = include_str!("../docs/kafka.md")]

@@ -39,6 +39,7 @@ use crate::storage::DataDir;
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, has_ended};
 use crate::topic::catalog::Catalog;
+use crate::trace;
 use stats::Samples;
 
 /// Event streaming inside your process: owns topics, in memory or in a directory.
@@ -302,6 +303,7 @@ impl Broker {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let _span = self.inner.disk.as_ref().map(|disk| trace::closing(disk.data_dir.path()));
         self.inner.coordinator.close();
         self.inner.housekeeper.end();
         let outcome = self.inner.catalog.close();
@@ -310,6 +312,7 @@ impl Broker {
         if let Some(disk) = &self.inner.disk {
             disk.end();
         }
+        trace::closed(outcome.as_ref().err().map(|error| error as &dyn fmt::Display));
         outcome
     }
 

@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, AtomicU64, CachePadded, Event, Mutex, MutexGuard, RwLock, Weak};
+use crate::trace;
 
 /// How much of the end of a log on disk is kept in memory, where readers that keep up find it.
 pub(super) const DISK_TAIL_BYTES: u64 = if cfg!(any(loom, shuttle)) { 96 } else { 1 << 20 };
@@ -324,6 +325,8 @@ impl PartitionLog {
                 WriteError::Undone(error) => (error, None),
                 WriteError::NotUndone(fault) => (self.break_off(home, tail, &fault), Some(fault)),
             };
+            let (identity, told) = (self.identity.clone(), error.to_string());
+            wakeups.tell(move || trace::write_failed(&identity.topic, identity.partition, &told));
             return Err(self.take_back(home, tail, error, left, wakeups));
         }
         let mut stage = self.stage.lock();
@@ -383,6 +386,8 @@ impl PartitionLog {
             if self.settings.care().is_some() {
                 wakeups.note_sealed(&self.upkeep);
             }
+            let (identity, base_offset) = (self.identity.clone(), piece.base_offset);
+            wakeups.tell(move || trace::rolled(&identity.topic, identity.partition, base_offset));
         }
         tail.write(piece)
     }

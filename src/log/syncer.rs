@@ -11,6 +11,7 @@ use super::sync_times::SyncTimes;
 use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Instant, Listener, Mutex, MutexGuard, Weak};
+use crate::trace;
 
 /// What a sync has to do.
 #[derive(Debug)]
@@ -283,6 +284,7 @@ impl Syncer {
             }
             (Err(Unfinished::Failed(fault)), None) => {
                 unsynced.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
+                self.tell(&fault, true, false, wakeups);
                 Err(self.failed(known_fault.insert(fault)))
             }
         }
@@ -306,6 +308,7 @@ impl Syncer {
         wakeups: &mut Wakeups,
     ) -> Result<()> {
         let written = log.write_again(fault, unsynced, wakeups);
+        self.tell(fault, known_fault.is_none(), written.is_ok(), wakeups);
         match &written {
             Ok(()) => *known_fault = None,
             Err(_) => *known_fault = Some(fault.to_owned()),
@@ -317,6 +320,19 @@ impl Syncer {
             unsynced.decide(&outcome, wakeups);
         }
         written
+    }
+
+    /// Tells subscribers of a fault once, and of its end. Tries between them are as many as there is time for.
+    fn tell(&self, fault: &str, is_new: bool, is_written_again: bool, wakeups: &mut Wakeups) {
+        let identity = self.identity.clone();
+        if is_new {
+            let fault = fault.to_owned();
+            wakeups.tell(move || {
+                trace::sync_failed(&identity.topic, identity.partition, &fault, is_written_again);
+            });
+        } else if is_written_again {
+            wakeups.tell(move || trace::written_again(&identity.topic, identity.partition));
+        }
     }
 
     /// Takes what a log that is being dropped has not synced.
