@@ -1,6 +1,6 @@
 //! What the crate tells subscribers of the crate `tracing`, one function for each event and span. Without the
-//! feature `tracing` all of it compiles to nothing. It is for what happens now and then, never for a record or
-//! a poll.
+//! feature `tracing` all of it compiles to nothing. It is for what happens now and then, never for a record
+//! or a poll.
 //!
 //! A subscriber is others' code: no lock is to be held that it might want. What happens under a lock is told
 //! [`Later`].

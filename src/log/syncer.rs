@@ -322,7 +322,7 @@ impl Syncer {
         written
     }
 
-    /// Tells subscribers of a fault once, and of its end. Tries between them are as many as there is time for.
+    /// Tells subscribers of a fault once, and of its end, but of no try between them.
     fn tell(&self, fault: &str, is_new: bool, is_written_again: bool, wakeups: &mut Wakeups) {
         let identity = self.identity.clone();
         if is_new {

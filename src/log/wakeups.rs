@@ -1,4 +1,5 @@
-//! Waking those who wait, and telling subscribers, once no lock is held any more: what a waker does is others' code.
+//! Waking those who wait, and telling subscribers, once no lock is held any more: what wakers and subscribers
+//! do is others' code.
 
 use super::completion::{AppendFault, Completion, Promise};
 use super::upkeep::Upkeep;

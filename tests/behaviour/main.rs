@@ -41,6 +41,8 @@ mod polling;
 mod power_loss;
 mod producing;
 mod promises;
+#[cfg(feature = "metrics")]
+mod recorded;
 mod records;
 mod resetting;
 mod resting;
@@ -51,5 +53,7 @@ mod subscription;
 mod threads;
 mod timestamps;
 mod topics;
+#[cfg(feature = "tracing")]
+mod traced;
 mod trimming;
 mod waking;

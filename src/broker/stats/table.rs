@@ -1,6 +1,6 @@
 //! A snapshot as a table, for a person at a terminal.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::{PartitionStats, Stats};
@@ -133,14 +133,15 @@ fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
+        let mut line = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             if column == 0 {
-                write!(f, "{cell:<width$}")?;
+                write!(line, "{cell:<width$}")?;
             } else {
-                write!(f, "  {cell:>width$}")?;
+                write!(line, "  {cell:>width$}")?;
             }
         }
-        writeln!(f)?;
+        writeln!(f, "{}", line.trim_end())?;
     }
     Ok(())
 }
