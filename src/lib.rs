@@ -42,9 +42,9 @@
 //!   [`TornTail`]), [`RecoveryPolicy`], [`Broker::health`] ([`Health`]), [`Broker::verify`]
 //!   ([`VerifyReport`]), [`BrokerBuilder::read_only`].
 //! * **See what happens**: [`Broker::stats`] ([`Stats`], [`TopicStats`], [`PartitionStats`], [`Traffic`],
-//!   [`UpkeepStats`], [`SyncStats`], [`RecoveryStats`]), printed as a table or as OpenMetrics text. The
-//!   feature `metrics` hands it to the crate of that name, the feature `tracing` tells of what happens while
-//!   it does.
+//!   [`UpkeepStats`], [`SyncStats`], [`RecoveryStats`]), printed as a table or as OpenMetrics text
+//!   ([`Stats::to_openmetrics`]). The feature `metrics` hands the numbers to the crate of that name; the
+//!   feature `tracing` tells of what happens now and then, in events of the target `ottla`.
 //! * **Manage topics**: [`TopicConfig`]; [`Broker::create_topic`], [`open_topic`](Broker::open_topic),
 //!   [`list_topics`](Broker::list_topics), [`describe_topic`](Broker::describe_topic) ([`TopicDescription`]),
 //!   [`alter_topic`](Broker::alter_topic), [`increase_partitions`](Broker::increase_partitions),

@@ -147,6 +147,11 @@ impl Stage {
         self.published_bytes
     }
 
+    /// What the chunks take.
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        self.supply.in_view()
+    }
+
     /// Since when the oldest record waits that is not known to be synced. Never in memory.
     pub(super) fn unsynced_since(&self) -> Option<Instant> {
         self.unsynced.oldest().filter(|_| !self.is_synced())

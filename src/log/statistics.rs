@@ -48,18 +48,18 @@ impl PartitionLog {
     }
 
     pub(crate) fn stats(&self) -> LogStats {
-        // First: what is appended meanwhile is beyond the end.
-        let (appended_bytes, unsynced_since) = {
-            let stage = self.stage().lock();
-            (stage.published_bytes(), stage.unsynced_since())
-        };
+        let stage = self.stage().lock();
+        let (appended_bytes, memory_bytes) = (stage.published_bytes(), stage.chunk_bytes());
+        let unsynced_since = stage.unsynced_since();
+        let view = self.view().read();
+        // Both were held at one moment, so the numbers agree; what is left to be added up needs only the
+        // view.
+        drop(stage);
         let fetched = Amount {
             records: self.fetched.records.load(Ordering::Relaxed),
             bytes: self.fetched.bytes.load(Ordering::Relaxed),
         };
-        let view = self.view().read();
         let (start_offset, end_offset) = (view.start_offset(), view.end_offset());
-        let memory_bytes = view.chunks().map(|chunk| chunk.capacity() as u64).sum();
         LogStats {
             start_offset,
             end_offset,

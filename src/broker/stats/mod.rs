@@ -192,9 +192,9 @@ pub struct RecoveryStats {
 }
 
 impl Broker {
-    /// What happens in this broker, in numbers: see [`Stats`]. It costs some microseconds for each partition,
-    /// does no I/O and waits for none; each partition is locked for a moment, one after the other. To be
-    /// asked as often as a person or a monitoring system looks, every second, say.
+    /// What happens in this broker, in numbers: see [`Stats`]. It costs about a microsecond for each
+    /// partition, does no I/O and waits for none; each partition is locked for a moment, one after the other.
+    /// To be asked as often as a person or a monitoring system looks, every second, say.
     ///
     /// ```
     /// use ottla::{Broker, TopicConfig};
