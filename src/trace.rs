@@ -112,13 +112,11 @@ pub(crate) fn evicted(group: &str, member_id: u64) {
 }
 
 /// A retention has removed the records below `start_offset`.
-#[expect(dead_code, reason = "nothing removes records by itself yet")]
 pub(crate) fn retention(topic: &str, partition: u32, start_offset: u64, records: u64, bytes: u64) {
     event!(DEBUG, "retention removed records", topic, partition, start_offset, records, bytes);
 }
 
 /// A log was compacted; so many records were removed, and so many of them were tombstones.
-#[expect(dead_code, reason = "nothing is compacted yet")]
 pub(crate) fn compaction(topic: &str, partition: u32, records: u64, bytes: u64, tombstones: u64) {
     event!(DEBUG, "a log was compacted", topic, partition, records, bytes, tombstones);
 }

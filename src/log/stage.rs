@@ -2,6 +2,8 @@
 //! are written to a file and shown to readers. Nothing in this file does I/O; all of it is touched only by
 //! the holder of the partition's lock.
 
+mod giving_up;
+
 use std::time::Duration;
 
 use super::append_times::AppendTimes;
@@ -17,7 +19,7 @@ use super::statistics::Unsynced;
 use super::view::View;
 use crate::config::WhenFull;
 use crate::record::frame::{self, CrcSeed, NewRecord, SYNC_MARK_BYTES, Stamp};
-use crate::sync::{Arc, Instant, RwLock, TrackedArc};
+use crate::sync::{Arc, RwLock, TrackedArc};
 
 /// How much of a partition may be enqueued and not yet published: what is not in the file, or not synced,
 /// takes memory. Under a model checker it is full with five plain records.
@@ -45,7 +47,7 @@ pub(super) struct Stage {
     /// Bytes that readers do not see yet.
     unpublished_bytes: usize,
     /// Bytes that readers could see since the log was opened.
-    published_bytes: u64,
+    pub(super) published_bytes: u64,
     /// On disk.
     pub(super) unsynced: Unsynced,
     /// The flusher was asked for a sync within this time, and has not begun with it.
@@ -142,22 +144,13 @@ impl Stage {
         self.unpublished_bytes
     }
 
-    /// Bytes that readers could see since the log was opened.
-    pub(super) fn published_bytes(&self) -> u64 {
-        self.published_bytes
-    }
-
     /// What the chunks take.
     pub(super) fn chunk_bytes(&self) -> u64 {
         self.supply.in_view()
     }
 
-    /// Since when the oldest record waits that is not known to be synced. Never in memory.
-    pub(super) fn unsynced_since(&self) -> Option<Instant> {
-        self.unsynced.oldest().filter(|_| !self.is_synced())
-    }
-
-    fn is_synced(&self) -> bool {
+    /// Whether no record waits for a sync.
+    pub(super) fn is_synced(&self) -> bool {
         self.plan.as_ref().is_none_or(|plan| plan.synced >= self.next_offset)
     }
 
@@ -251,55 +244,6 @@ impl Stage {
         plan.position += SYNC_MARK_BYTES as u64;
         self.unpublished_bytes += SYNC_MARK_BYTES;
         true
-    }
-
-    /// Whether nothing is staged behind `end_offset` that is not published, and nobody waits.
-    pub(super) fn is_at_rest(&self, end_offset: u64) -> bool {
-        let is_finished = |StagedChunk { writer, written, open, writing, .. }: &StagedChunk| {
-            let is_published = writer.staged() == writer.published() && writer.staged() == *written;
-            is_published && open.is_none() && writing.is_empty()
-        };
-        self.next_offset == end_offset && self.chunks.len() <= 1 && self.chunks.iter().all(is_finished)
-    }
-
-    /// Gives up all chunks of a log on disk that is at rest; the next batch begins a small one. Their records
-    /// are read from the file, but by those who hold a chunk. Returns what may be large, to be freed without
-    /// a lock.
-    pub(super) fn rest(&mut self, view: &RwLock<View>) -> impl Sized + use<> {
-        let shown = view.write().take_chunks();
-        // They are not in the view any more: whoever reads one to its end finds what follows there.
-        let closed: Vec<_> = self.chunks.take().into_iter().map(|chunk| chunk.writer.close()).collect();
-        (shown, closed, self.supply.take())
-    }
-
-    /// Takes the chunks out of the view that lie wholly below `offset`, all of which is synced; where what is
-    /// in memory begins then.
-    pub(super) fn release_below(&mut self, offset: u64, view: &RwLock<View>) -> u64 {
-        let mut view = view.write();
-        while view.oldest_chunk_end().is_some_and(|end| end <= offset)
-            && let Some(oldest) = view.pop_chunk()
-        {
-            self.supply.retire(oldest);
-        }
-        view.chunks().next().map_or(u64::MAX, |first| first.base_offset())
-    }
-
-    /// Puts `new` in the place of consecutive chunks of a log in memory, which are all there; whether they
-    /// were.
-    pub(super) fn replace_chunks(
-        &mut self,
-        old: &[TrackedArc<Chunk>],
-        new: TrackedArc<Chunk>,
-        view: &RwLock<View>,
-    ) -> bool {
-        self.supply.add(&new);
-        let is_replaced = view.write().replace_chunks(old, TrackedArc::clone(&new));
-        if is_replaced {
-            old.iter().for_each(|old| self.supply.retire(TrackedArc::clone(old)));
-        } else {
-            self.supply.retire(new);
-        }
-        is_replaced
     }
 
     /// Takes note that all records below `synced` are on stable storage. Their memory is kept for readers

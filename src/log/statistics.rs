@@ -3,6 +3,7 @@
 
 use super::partition_log::PartitionLog;
 use super::reader::Run;
+use super::stage::Stage;
 use super::view::View;
 use crate::sync::{Instant, Ordering, UnmodelledU64};
 
@@ -49,7 +50,7 @@ impl PartitionLog {
 
     pub(crate) fn stats(&self) -> LogStats {
         let stage = self.stage().lock();
-        let (appended_bytes, memory_bytes) = (stage.published_bytes(), stage.chunk_bytes());
+        let (appended_bytes, memory_bytes) = (stage.published_bytes, stage.chunk_bytes());
         let unsynced_since = stage.unsynced_since();
         let view = self.view().read();
         // Both were held at one moment, so the numbers agree; what is left to be added up needs only the
@@ -70,6 +71,13 @@ impl PartitionLog {
             segments: view.segments().len(),
             unsynced_since,
         }
+    }
+}
+
+impl Stage {
+    /// Since when the oldest record waits that is not known to be synced. Never in memory.
+    fn unsynced_since(&self) -> Option<Instant> {
+        self.unsynced.oldest().filter(|_| !self.is_synced())
     }
 }
 
