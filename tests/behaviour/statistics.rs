@@ -3,10 +3,12 @@
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ottla::{
-    Broker, Consumer, Durability, GroupState, PartitionStats, Raw, Stats, TopicConfig, TopicPartition,
+    Broker, BrokerBuilder, Compaction, Consumer, Durability, GroupState, ManualClock, PartitionStats, Raw,
+    Retention, Stats, Timestamp, TopicConfig, TopicPartition,
 };
 
 use crate::faulty::{Faulty, Operation};
@@ -363,6 +365,62 @@ fn what_opening_mended_is_told() {
     assert_eq!(recovery.scanned_bytes, report.scanned_bytes);
     assert_eq!((recovery.torn_tails, recovery.torn_bytes, recovery.damaged), (0, 0, 0));
     assert_eq!(Broker::in_memory().stats().recovery, Default::default());
+}
+
+/// A broker whose housekeeping has something to do: a topic `r` with a retention, and `c` that is compacted.
+pub(crate) fn in_need_of_upkeep(builder: BrokerBuilder) -> Broker {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+    let builder = builder.clock(Arc::clone(&clock)).housekeeping_interval(Duration::MAX);
+    let broker = builder.open().expect("opens");
+    let config = || TopicConfig::new().segment_bytes(16 << 10);
+    let retention = Retention::forever().max_bytes(40_000);
+    broker.create_topic("r", config().retention(retention)).expect("a free name");
+    broker.create_topic("c", config().compaction(Compaction::by_key())).expect("a free name");
+    for topic in ["r", "c"] {
+        let producer = broker.producer::<Raw, Raw>(topic).expect("it exists");
+        for number in 0..2_000_u32 {
+            producer.send(&(number % 10).to_le_bytes(), &[7; 100]).expect("sends");
+        }
+    }
+    // What comes at the same moment may still belong together.
+    clock.advance(Duration::from_secs(60));
+    broker
+}
+
+#[test]
+fn what_upkeep_removed_is_told() {
+    let dir = temp_dir();
+    for builder in [Broker::builder(), Broker::builder().data_dir(dir.path())] {
+        let broker = in_need_of_upkeep(builder);
+        let done = broker.run_housekeeping().expect("no fault");
+        let stats = broker.stats();
+        let (retained, compacted) = (&partition(&stats, "r", 0).upkeep, &partition(&stats, "c", 0).upkeep);
+        assert_eq!(retained.retained_out_records, done.deleted_records);
+        assert_eq!(retained.retained_out_bytes, done.deleted_bytes);
+        assert_eq!(retained.retained_out_records, partition(&stats, "r", 0).start_offset);
+        assert_eq!((compacted.compactions, compacted.compacted_records), (1, done.compacted_records));
+        assert_eq!(compacted.compacted_bytes, done.compacted_bytes);
+        assert!(done.deleted_records > 0 && done.compacted_records > 0, "{done:?}");
+        assert_eq!(stats.upkeep.retained_out_records, done.deleted_records, "over all");
+        assert_eq!(stats.upkeep.compacted_bytes, done.compacted_bytes, "over all");
+        assert_eq!(partition(&stats, "c", 0).appended.records, 2_000, "it was appended all the same");
+        assert_eq!(all_of(&broker, "c").len() as u64, 2_000 - done.compacted_records);
+        let fetched = partition(&broker.stats(), "c", 0).fetched.records;
+        assert_eq!(fetched, 2_000 - done.compacted_records, "what is gone is not polled");
+    }
+}
+
+#[test]
+fn what_is_dropped_at_the_bound_of_memory_is_told() {
+    let broker = Broker::in_memory();
+    broker.create_topic("t", TopicConfig::new().memory_limit(64 << 10)).expect("a free name");
+    send_numbered(&broker, "t", 5_000);
+    let stats = broker.stats();
+    let told = partition(&stats, "t", 0);
+    assert_eq!(told.upkeep.dropped_records, told.start_offset);
+    assert!(told.start_offset > 0 && told.upkeep.dropped_bytes > 0);
+    assert!(told.memory_bytes <= 64 << 10 && told.log_bytes == told.memory_bytes);
+    assert_eq!(told.appended.records, 5_000);
 }
 
 #[test]

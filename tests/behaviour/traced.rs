@@ -12,6 +12,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::faulty::{Faulty, Operation};
+use crate::statistics::in_need_of_upkeep;
 use crate::support::*;
 
 /// Nothing is synced by the flusher: what it does is told on its thread, to nobody.
@@ -142,6 +143,19 @@ fn sends_and_polls_are_not_told_but_rolls_are() {
         assert!(told.iter().all(|line| line.starts_with("DEBUG a segment was begun")), "{told:?}");
         let (all, told) = lines.of(|| all_of(broker, "t"));
         assert_eq!((all.len(), told), (100, Vec::new()));
+    }
+}
+
+#[test]
+fn what_upkeep_removes_is_told() {
+    let dir = temp_dir();
+    for builder in [Broker::builder(), Broker::builder().data_dir(dir.path())] {
+        let broker = in_need_of_upkeep(builder);
+        let (done, told) = Lines::default().of(|| broker.run_housekeeping().expect("no fault"));
+        let (deleted, compacted) = (done.deleted_records, done.compacted_records);
+        assert_told(&told, &["DEBUG retention removed", "topic=r", &format!(" records={deleted} ")]);
+        assert_told(&told, &["DEBUG a log was compacted", "topic=c", &format!(" records={compacted} ")]);
+        assert_eq!(told.len(), 2, "{told:?}");
     }
 }
 
