@@ -43,6 +43,10 @@
 //! * **When something is damaged or fails**: [`Broker::recovery_report`] ([`RecoveryReport`], [`Damage`],
 //!   [`TornTail`]), [`RecoveryPolicy`], [`Broker::health`] ([`Health`]), [`Broker::verify`]
 //!   ([`VerifyReport`]), [`BrokerBuilder::read_only`].
+//! * **See what happens**: [`Broker::stats`] ([`Stats`], [`TopicStats`], [`PartitionStats`], [`Traffic`],
+//!   [`UpkeepStats`], [`SyncStats`], [`RecoveryStats`]), printed as a table or as OpenMetrics text
+//!   ([`Stats::to_openmetrics`]). The feature `metrics` hands the numbers to the crate of that name; the
+//!   feature `tracing` tells of what happens now and then, in events of the target `ottla`.
 //! * **Manage topics**: [`TopicConfig`]; [`Broker::create_topic`], [`open_topic`](Broker::open_topic),
 //!   [`list_topics`](Broker::list_topics), [`describe_topic`](Broker::describe_topic) ([`TopicDescription`]),
 //!   [`alter_topic`](Broker::alter_topic), [`increase_partitions`](Broker::increase_partitions),
@@ -80,6 +84,7 @@ pub mod storage;
 mod sync;
 mod table;
 mod topic;
+mod trace;
 
 /// Nothing but this page, which is `docs/kafka.md`.
 #[doc = include_str!("../docs/kafka.md")]
@@ -87,8 +92,9 @@ pub mod coming_from_kafka {}
 
 pub use broker::{
     Broker, BrokerBuilder, GroupDescription, GroupMember, GroupPartition, GroupState, Health, Housekeeping,
-    LoweredCommit, PartitionDescription, PartitionFault, PartitionVerdict, RecoveryReport, ResetTo,
-    TopicDescription, VerifyReport,
+    LoweredCommit, PartitionDescription, PartitionFault, PartitionStats, PartitionVerdict, RecoveryReport,
+    RecoveryStats, ResetTo, Stats, SyncStats, TopicDescription, TopicStats, Traffic, UpkeepStats,
+    VerifyReport,
 };
 pub use clock::{Clock, ManualClock, PreciseClock, SystemClock, Timestamp};
 pub use config::{Compaction, Durability, RecoveryPolicy, Retention, TopicConfig, WhenFull};

@@ -14,7 +14,7 @@ use source::{Source, Token, is_word};
 /// `lib` is the crate root. The block "layers" in docs/architecture.md says the same.
 const LAYERS: [&[&str]; 11] = [
     &["sync"],
-    &["clock", "seeded_bugs"],
+    &["clock", "seeded_bugs", "trace"],
     &["ids"],
     &["error"],
     &["config"],

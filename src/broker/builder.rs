@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::flusher;
 use super::housekeeper::{DEFAULT_INTERVAL, Housekeeper};
 use super::recovery_report::{LoweredCommit, RecoveryReport};
+use super::stats::Samples;
 use super::{Broker, Disk, Inner};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Durability, RecoveryPolicy, TopicDefaults, checked_sync_interval};
@@ -18,6 +19,7 @@ use crate::storage::{self, DataDir, Storage};
 use crate::sync::{Arc, AtomicBool, Mutex};
 use crate::topic::Topic;
 use crate::topic::catalog::{Catalog, CatalogHome, Opening};
+use crate::trace;
 
 /// A broker in the making: see [`Broker::builder`](crate::Broker::builder).
 ///
@@ -242,6 +244,7 @@ impl BrokerBuilder {
     fn open_on_disk(&self, dir: &Path) -> Result<Broker> {
         // The directory stays the same if the process changes its working directory.
         let dir = &std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
+        let _span = trace::opening(dir);
         let own = if self.read_only { DataDir::read } else { DataDir::own };
         let data_dir = Arc::new(own(Arc::clone(&self.storage), dir)?);
         let (flush, requests) = FlushQueue::new();
@@ -268,6 +271,7 @@ impl BrokerBuilder {
             report.lowered_commits = lower_commits(&catalog, &committed)?;
             Some(flusher::start(requests).map_err(Error::io("start the flusher of", dir))?)
         };
+        report.trace(catalog.topics().len());
         let disk = Some(Disk { data_dir, flush, reads, flusher: Mutex::new(flusher) });
         let (clock, interval) = (Arc::clone(&self.clock), self.housekeeping_interval);
         let mut inner = assemble(catalog, committed, &upkeep, clock, interval);
@@ -323,6 +327,7 @@ fn assemble(
         housekeeper,
         clock,
         recovery_report: RecoveryReport::default(),
+        samples: Mutex::new(Samples::new()),
         closed: AtomicBool::new(false),
         closing: Mutex::default(),
         disk: None,

@@ -9,6 +9,7 @@ mod housekeeper;
 mod recovery_report;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
+mod stats;
 mod topic_description;
 mod topics;
 mod verify;
@@ -22,6 +23,7 @@ pub use groups::ResetTo;
 pub use health::{Health, PartitionFault};
 pub use housekeeper::Housekeeping;
 pub use recovery_report::{LoweredCommit, RecoveryReport};
+pub use stats::{PartitionStats, RecoveryStats, Stats, SyncStats, TopicStats, Traffic, UpkeepStats};
 pub use topic_description::{PartitionDescription, TopicDescription};
 pub use verify::{PartitionVerdict, VerifyReport};
 
@@ -38,6 +40,8 @@ use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, has_ended};
 use crate::table::Table;
 use crate::topic::catalog::Catalog;
+use crate::trace;
+use stats::Samples;
 
 /// Event streaming inside your process: owns topics, in memory or in a directory.
 ///
@@ -74,6 +78,8 @@ struct Inner {
     housekeeper: Arc<Housekeeper>,
     clock: Arc<dyn Clock>,
     recovery_report: RecoveryReport,
+    /// What was counted when somebody last looked.
+    samples: Mutex<Samples>,
     closed: AtomicBool,
     closing: Mutex<()>,
     /// `None` in memory.
@@ -321,6 +327,7 @@ impl Broker {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let _span = self.inner.disk.as_ref().map(|disk| trace::closing(disk.data_dir.path()));
         self.inner.coordinator.close();
         self.inner.housekeeper.end();
         let outcome = self.inner.catalog.close();
@@ -329,6 +336,7 @@ impl Broker {
         if let Some(disk) = &self.inner.disk {
             disk.end();
         }
+        trace::closed(outcome.as_ref().err().map(|error| error as &dyn fmt::Display));
         outcome
     }
 

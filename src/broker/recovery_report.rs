@@ -1,8 +1,9 @@
 //! What opening a directory found and mended.
 
 use crate::ids::TopicPartition;
-use crate::log::{Damage, TornTail};
+use crate::log::{Damage, DamageAction, TornTail};
 use crate::topic::catalog::Opened;
+use crate::trace;
 
 /// What opening a directory found and mended, from
 /// [`Broker::recovery_report`](crate::Broker::recovery_report).
@@ -64,6 +65,21 @@ impl RecoveryReport {
             report.scanned_bytes += log.scanned_bytes;
         }
         report
+    }
+
+    /// Tells subscribers.
+    pub(super) fn trace(&self, topics: usize) {
+        for tail in &self.torn_tails {
+            trace::torn_tail(&tail.partition, tail.bytes, tail.end_offset);
+        }
+        for damage in &self.damaged {
+            let is_fenced = damage.action == DamageAction::Fenced;
+            trace::damaged(&damage.partition, damage.first_offset, &damage.detail, is_fenced);
+        }
+        for commit in &self.lowered_commits {
+            trace::commit_lowered(&commit.group, &commit.partition, commit.committed, commit.lowered_to);
+        }
+        trace::opened(topics, self.partitions, self.scanned_bytes);
     }
 
     /// Whether nothing had to be mended, and nothing is damaged.

@@ -82,6 +82,12 @@ impl Assigned {
         self.cursor.go_back(run.run());
     }
 
+    /// A poll returns this run.
+    #[inline]
+    pub(super) fn note_fetched(&self, run: &PartitionRun) {
+        self.log.note_fetched(run.run());
+    }
+
     fn named(&self, run: Run) -> PartitionRun {
         let place = self.place();
         PartitionRun::new(Arc::clone(self.topic.name()), place, self.epoch, run)

@@ -19,6 +19,7 @@ use crate::ids::TopicPartition;
 use crate::log::Files;
 use crate::sync::signal::Signal;
 use crate::sync::{Arc, Mutex};
+use crate::trace;
 
 /// What a member is, and how it joins.
 pub(super) struct Member {
@@ -101,6 +102,13 @@ impl Member {
     pub(super) fn note_lost(&mut self, partitions: &[TopicPartition]) {
         if let Err(failed) = self.tell_lost(partitions) {
             self.untold.get_or_insert(failed);
+        }
+    }
+
+    /// Tells subscribers of partitions that come or go.
+    fn trace(&self, event: fn(&str, u64, &dyn fmt::Display), partitions: &[TopicPartition]) {
+        if let Some(membership) = self.membership.as_ref().filter(|_| !partitions.is_empty()) {
+            event(&self.group, membership.id(), &trace::List(partitions));
         }
     }
 
@@ -207,8 +215,9 @@ impl<K, V> Consumer<K, V> {
         self.committing = None;
         self.polled = self.polled.take().map(|_| Vec::new());
         let Some(member) = &mut self.member else { return Ok(()) };
-        member.former = member.membership.take().map(Membership::into_former);
         let lost: Vec<TopicPartition> = lost.iter().map(Assigned::topic_partition).collect();
+        member.trace(trace::lost, &lost);
+        member.former = member.membership.take().map(Membership::into_former);
         let evicted = member.evicted();
         match member.tell_lost(&lost) {
             Ok(()) => Err(evicted),
@@ -269,6 +278,8 @@ impl<K, V> Consumer<K, V> {
             |partitions: Vec<&Assigned>| partitions.into_iter().map(Assigned::topic_partition).collect();
         let (going, deleted): (Vec<_>, Vec<_>) = (names(going), names(deleted));
         let Some(member) = &mut self.member else { return Ok(()) };
+        member.trace(trace::revoked, &going);
+        member.trace(trace::lost, &deleted);
         let told = member.tell(going, &mut self.subscription, &self.coordinator, |listener, rebalance| {
             listener.revoked(rebalance)
         });
@@ -310,7 +321,8 @@ impl<K, V> Consumer<K, V> {
                 }
             }
         }
-        let names = begun.iter().map(Assigned::topic_partition).collect();
+        let names: Vec<TopicPartition> = begun.iter().map(Assigned::topic_partition).collect();
+        member.trace(trace::assigned, &names);
         for assigned in begun {
             assigned.log().waiters().register(&self.signal);
             self.subscription.add(assigned);

@@ -91,6 +91,19 @@ impl Subscription {
     /// time; with `min_bytes`, more of each, and nothing at all if there is not as much as that. An error is
     /// returned only when there is nothing before it; otherwise it waits for the next fetch.
     pub(super) fn fetch(&mut self, min_bytes: Option<usize>) -> Result<Vec<PartitionRun>> {
+        let outcome = self.fetch_runs(min_bytes);
+        // Without a minimum, a run that was fetched is returned, and counted where its log is at hand.
+        if let Ok(runs) = &outcome
+            && min_bytes.is_some()
+        {
+            let logs = runs.iter().filter_map(|run| Some((run, self.find(run.place())?)));
+            logs.for_each(|(run, assigned)| assigned.note_fetched(run));
+        }
+        outcome
+    }
+
+    #[inline]
+    fn fetch_runs(&mut self, min_bytes: Option<usize>) -> Result<Vec<PartitionRun>> {
         let mut haul = Haul::default();
         let count = self.partitions.len();
         for step in 0..count {
@@ -130,6 +143,9 @@ impl Subscription {
             let is_cut = portion.is_some_and(|portion| assigned.cut(&mut run, &portion));
             if is_cut && run.records() == 0 {
                 return Ok(Room::Full { next: number });
+            }
+            if min_bytes.is_none() {
+                assigned.note_fetched(&run);
             }
             haul.taken.records += run.records();
             haul.taken.bytes += run.bytes();

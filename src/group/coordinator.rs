@@ -20,6 +20,7 @@ use crate::ids::TopicPartition;
 use crate::log::WrittenBy;
 use crate::sync::signal::Signal;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Instant, Mutex, Ordering};
+use crate::trace;
 
 /// The longest group name, in bytes; as for topics.
 const MAX_GROUP_NAME_BYTES: usize = 249;
@@ -245,7 +246,7 @@ impl Coordinator {
 
     /// Takes a member out of its group, if it is to go.
     pub(super) fn leave(&self, cell: &Arc<Cell>, id: MemberId, is_to_go: impl FnOnce(&State) -> bool) {
-        let others = {
+        let (others, is_evicted) = {
             let mut groups = self.groups.lock();
             let mut state = cell.state.lock();
             let is_evicted = state.links.get(&id).is_some_and(|link| link.is_evicted());
@@ -258,9 +259,12 @@ impl Coordinator {
                 groups.leave(cell);
                 self.committed.note_empty(&cell.name);
             }
-            state.leave_news_for_all()
+            (state.leave_news_for_all(), is_evicted)
         };
         ring(&others);
+        if is_evicted {
+            trace::evicted(&cell.name, id);
+        }
         // One limit less.
         self.deadlines.look_again();
     }

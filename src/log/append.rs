@@ -3,16 +3,19 @@
 
 use std::task::{Context, Poll};
 
+use super::compaction::Compacted;
 use super::completion::Completion;
 use super::partition_log::{Home, PartitionLog};
 use super::stage::MAX_UNPUBLISHED_BYTES;
 use super::syncer::Syncer;
+use super::trim::Trimmed;
 use super::wakeups::Wakeups;
 use crate::config::WhenFull;
 use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
 use crate::seeded_bugs::{Bug, is_planted};
 use crate::sync::{Arc, AtomicBool, EventListener, Instant, Listener, Ordering};
+use crate::trace;
 
 /// A batch that was enqueued.
 #[derive(Debug)]
@@ -109,10 +112,21 @@ impl PartitionLog {
     fn make_room(&self) -> Result<()> {
         let Some(care) = self.settings().care() else { return Ok(()) };
         if let Some(start_offset) = self.give_up_by(&care, self.upkeep().now())? {
-            drop(self.give_up(start_offset));
+            let Trimmed { records, bytes, .. } = self.give_up(start_offset);
+            trace::retention(&self.identity().topic, self.identity().partition, start_offset, records, bytes);
         }
         if let Some(compaction) = &care.compaction {
-            self.compact(compaction, self.upkeep().now_as_timestamp())?;
+            let done = self.compact(compaction, self.upkeep().now_as_timestamp())?;
+            if done != Compacted::default() {
+                let Compacted { records, bytes, tombstones } = done;
+                trace::compaction(
+                    &self.identity().topic,
+                    self.identity().partition,
+                    records,
+                    bytes,
+                    tombstones,
+                );
+            }
         }
         Ok(())
     }

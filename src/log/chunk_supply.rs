@@ -55,6 +55,11 @@ impl ChunkSupply {
         self.limit.saturating_sub(self.in_view)
     }
 
+    /// Bytes of the chunks that were handed out and have not come back.
+    pub(super) fn in_view(&self) -> u64 {
+        self.in_view
+    }
+
     /// Whether the oldest chunk has to go.
     pub(super) fn is_over_limit(&self) -> bool {
         self.in_view > self.limit

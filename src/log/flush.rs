@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::sync_times::SyncTimes;
 use super::syncer::Syncer;
 use crate::sync::Arc;
 use crate::sync::channel::{Receiver, Sender, unbounded};
@@ -19,16 +20,22 @@ pub(crate) enum FlushRequest {
     Stop,
 }
 
-/// The way to the flusher. When the last clone is gone, the flusher ends.
+/// The way to the flusher, and how long syncs took. When the last clone is gone, the flusher ends.
 #[derive(Clone, Debug)]
 pub(crate) struct FlushQueue {
     requests: Sender<FlushRequest>,
+    times: Arc<SyncTimes>,
 }
 
 impl FlushQueue {
     pub(crate) fn new() -> (Self, Receiver<FlushRequest>) {
         let (requests, receiver) = unbounded();
-        (Self { requests }, receiver)
+        (Self { requests, times: Arc::default() }, receiver)
+    }
+
+    /// How long the syncs of the broker took.
+    pub(crate) fn times(&self) -> &Arc<SyncTimes> {
+        &self.times
     }
 
     /// Asks for staged batches to be written; whether anybody listens.

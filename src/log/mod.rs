@@ -37,6 +37,8 @@ mod segment;
 mod segment_header;
 mod settings;
 mod stage;
+mod statistics;
+mod sync_times;
 mod syncer;
 mod syncing;
 mod trim;
@@ -58,6 +60,8 @@ pub(crate) use recovery::{Mending, Request, SyncedTo, Verified};
 #[cfg(fuzzing)]
 pub(crate) use segment_header::{SegmentHeader, base_offset_of, segment_file_name};
 pub(crate) use settings::Care;
+pub(crate) use statistics::{Amount, LogStats};
+pub(crate) use sync_times::SyncTimesSeen;
 pub(crate) use syncer::Syncer;
 pub(crate) use trim::Trimmed;
 pub(crate) use upkeep::{Keeper, Progress, Upkeep};

@@ -22,6 +22,7 @@ use super::recovery::SyncedTo;
 use super::segment::WriteError;
 use super::settings::LogSettings;
 use super::stage::Stage;
+use super::statistics::Fetched;
 use super::syncer::Syncer;
 use super::upkeep::Upkeep;
 use super::view::View;
@@ -31,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::record::frame::NewRecord;
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, AtomicU64, CachePadded, Event, Mutex, MutexGuard, RwLock, Weak};
+use crate::trace;
 
 /// How much of the end of a log on disk is kept in memory, where readers that keep up find it.
 pub(super) const DISK_TAIL_BYTES: u64 = if cfg!(any(loom, shuttle)) { 96 } else { 1 << 20 };
@@ -49,6 +51,10 @@ pub(crate) struct PartitionLog {
     upkeep: Arc<Upkeep>,
     /// Base offsets of segments whose files are to be removed, and could not be yet.
     pub(super) unremoved: Mutex<Vec<u64>>,
+    /// On a line of its own: consumers write it.
+    pub(super) fetched: CachePadded<Fetched>,
+    /// Where it ended when it was opened.
+    pub(super) opened_at: u64,
     pub(super) health: Health,
     /// Records below this offset were deleted; a reader that is there looks again.
     pub(super) trimmed: AtomicU64,
@@ -118,11 +124,13 @@ impl PartitionLog {
         disk: Disk,
     ) -> Arc<Self> {
         let Disk { place, tail, skips_damage, upkeep } = disk;
+        let opened_at = view.end_offset();
         let place = place.map(Arc::new);
         let counters = Arc::clone(view.counters());
         Arc::new_cyclic(|this: &Weak<Self>| Self {
             disk: place.clone().zip(tail).map(|(place, tail)| {
-                let syncer = Arc::new(Syncer::new(this.clone(), identity.clone()));
+                let times = Arc::clone(place.flush.times());
+                let syncer = Arc::new(Syncer::new(this.clone(), identity.clone(), times));
                 Home { place, tail: Mutex::new(tail), syncer, room: Arc::new(Event::new()) }
             }),
             place,
@@ -136,6 +144,8 @@ impl PartitionLog {
             compaction: CompactionState::default(),
             upkeep,
             unremoved: Mutex::default(),
+            fetched: CachePadded::default(),
+            opened_at,
             health: Health::default(),
             trimmed: AtomicU64::new(0),
         })
@@ -315,6 +325,8 @@ impl PartitionLog {
                 WriteError::Undone(error) => (error, None),
                 WriteError::NotUndone(fault) => (self.break_off(home, tail, &fault), Some(fault)),
             };
+            let (identity, told) = (self.identity.clone(), error.to_string());
+            wakeups.tell(move || trace::write_failed(&identity.topic, identity.partition, &told));
             return Err(self.take_back(home, tail, error, left, wakeups));
         }
         let mut stage = self.stage.lock();
@@ -374,6 +386,8 @@ impl PartitionLog {
             if self.settings.care().is_some() {
                 wakeups.note_sealed(&self.upkeep);
             }
+            let (identity, base_offset) = (self.identity.clone(), piece.base_offset);
+            wakeups.tell(move || trace::rolled(&identity.topic, identity.partition, base_offset));
         }
         tail.write(piece)
     }
@@ -418,6 +432,7 @@ impl PartitionLog {
     /// Asks the flusher for a sync within the topic's interval, once until it is done.
     #[inline]
     pub(super) fn request_sync(&self, home: &Home, stage: &mut Stage) {
+        stage.unsynced.staged();
         let interval = self.settings.sync_interval();
         if stage.sync_requested.is_none_or(|asked| asked > interval) {
             let is_asked = home.place.flush.sync_within(interval, &home.syncer);

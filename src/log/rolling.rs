@@ -7,6 +7,7 @@ use super::segment::WriteError;
 use super::settings::Care;
 use super::syncer::SyncSource;
 use crate::error::Result;
+use crate::trace;
 
 /// The flusher may write a mark after a sync, once.
 const ATTEMPTS: usize = 3;
@@ -65,6 +66,7 @@ impl PartitionLog {
         tail.sync_header_too();
         drop(tail);
         drop((chunks, file));
+        trace::rolled(&self.identity().topic, self.identity().partition, end_offset);
         home.syncer.sync()?;
         // It is closed again, unless somebody writes by now.
         self.rest();

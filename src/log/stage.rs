@@ -2,6 +2,8 @@
 //! are written to a file and shown to readers. Nothing in this file does I/O; all of it is touched only by
 //! the holder of the partition's lock.
 
+mod giving_up;
+
 use std::time::Duration;
 
 use super::append_times::AppendTimes;
@@ -13,6 +15,7 @@ use super::piece::{Piece, TakenBack};
 use super::row::Row;
 use super::segment_header::SEGMENT_HEADER_BYTES;
 use super::settings::LogSettings;
+use super::statistics::Unsynced;
 use super::view::View;
 use crate::config::WhenFull;
 use crate::record::frame::{self, CrcSeed, NewRecord, SYNC_MARK_BYTES, Stamp};
@@ -43,6 +46,10 @@ pub(super) struct Stage {
     times: AppendTimes,
     /// Bytes that readers do not see yet.
     unpublished_bytes: usize,
+    /// Bytes that readers could see since the log was opened.
+    pub(super) published_bytes: u64,
+    /// On disk.
+    pub(super) unsynced: Unsynced,
     /// The flusher was asked for a sync within this time, and has not begun with it.
     pub(super) sync_requested: Option<Duration>,
     /// The flusher was asked to write at once, and has not begun with it.
@@ -88,6 +95,8 @@ impl Stage {
             plan: None,
             times: AppendTimes::default(),
             unpublished_bytes: 0,
+            published_bytes: 0,
+            unsynced: Unsynced::default(),
             sync_requested: None,
             write_requested: false,
         }
@@ -133,6 +142,16 @@ impl Stage {
 
     pub(super) fn unpublished_bytes(&self) -> usize {
         self.unpublished_bytes
+    }
+
+    /// What the chunks take.
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        self.supply.in_view()
+    }
+
+    /// Whether no record waits for a sync.
+    pub(super) fn is_synced(&self) -> bool {
+        self.plan.as_ref().is_none_or(|plan| plan.synced >= self.next_offset)
     }
 
     /// Whether nothing is to be enqueued until more is published.
@@ -187,7 +206,10 @@ impl Stage {
         writer.stage(batch.len() as u64, max_timestamp);
         self.next_offset += batch.len() as u64;
         match &mut self.plan {
-            None => writer.publish_staged(),
+            None => {
+                writer.publish_staged();
+                self.published_bytes += bytes as u64;
+            }
             Some(plan) => {
                 plan.position += bytes as u64;
                 self.unpublished_bytes += bytes;
@@ -224,55 +246,6 @@ impl Stage {
         true
     }
 
-    /// Whether nothing is staged behind `end_offset` that is not published, and nobody waits.
-    pub(super) fn is_at_rest(&self, end_offset: u64) -> bool {
-        let is_finished = |StagedChunk { writer, written, open, writing, .. }: &StagedChunk| {
-            let is_published = writer.staged() == writer.published() && writer.staged() == *written;
-            is_published && open.is_none() && writing.is_empty()
-        };
-        self.next_offset == end_offset && self.chunks.len() <= 1 && self.chunks.iter().all(is_finished)
-    }
-
-    /// Gives up all chunks of a log on disk that is at rest; the next batch begins a small one. Their records
-    /// are read from the file, but by those who hold a chunk. Returns what may be large, to be freed without
-    /// a lock.
-    pub(super) fn rest(&mut self, view: &RwLock<View>) -> impl Sized + use<> {
-        let shown = view.write().take_chunks();
-        // They are not in the view any more: whoever reads one to its end finds what follows there.
-        let closed: Vec<_> = self.chunks.take().into_iter().map(|chunk| chunk.writer.close()).collect();
-        (shown, closed, self.supply.take())
-    }
-
-    /// Takes the chunks out of the view that lie wholly below `offset`, all of which is synced; where what is
-    /// in memory begins then.
-    pub(super) fn release_below(&mut self, offset: u64, view: &RwLock<View>) -> u64 {
-        let mut view = view.write();
-        while view.oldest_chunk_end().is_some_and(|end| end <= offset)
-            && let Some(oldest) = view.pop_chunk()
-        {
-            self.supply.retire(oldest);
-        }
-        view.chunks().next().map_or(u64::MAX, |first| first.base_offset())
-    }
-
-    /// Puts `new` in the place of consecutive chunks of a log in memory, which are all there; whether they
-    /// were.
-    pub(super) fn replace_chunks(
-        &mut self,
-        old: &[TrackedArc<Chunk>],
-        new: TrackedArc<Chunk>,
-        view: &RwLock<View>,
-    ) -> bool {
-        self.supply.add(&new);
-        let is_replaced = view.write().replace_chunks(old, TrackedArc::clone(&new));
-        if is_replaced {
-            old.iter().for_each(|old| self.supply.retire(TrackedArc::clone(old)));
-        } else {
-            self.supply.retire(new);
-        }
-        is_replaced
-    }
-
     /// Takes note that all records below `synced` are on stable storage. Their memory is kept for readers
     /// only from now on.
     pub(super) fn note_synced(&mut self, synced: u64, view: &RwLock<View>) {
@@ -282,6 +255,7 @@ impl Stage {
                 release(&mut self.supply, plan.synced, &mut view.write());
             }
         }
+        self.unsynced.synced(self.is_synced());
     }
 
     /// Everything that is in the file and has not been published whole, by chunk.
@@ -434,7 +408,9 @@ impl Stage {
             let before = chunk.writer.published().bytes;
             let mark = if other == number { written.end() } else { chunk.writer.staged() };
             chunk.writer.publish(mark);
-            self.unpublished_bytes -= chunk.writer.published().bytes - before;
+            let published = chunk.writer.published().bytes - before;
+            self.unpublished_bytes -= published;
+            self.published_bytes += published as u64;
         }
         self.finish_published(view);
     }
@@ -473,6 +449,9 @@ impl Stage {
         }
         let unpublished = |chunk: &StagedChunk| chunk.writer.staged().bytes - chunk.writer.published().bytes;
         self.unpublished_bytes = self.chunks.iter().map(unpublished).sum();
+        if self.is_synced() {
+            self.unsynced.synced(true);
+        }
         taken_back
     }
 }

@@ -7,9 +7,11 @@ use super::chunk::StagedBytes;
 use super::completion::{AppendFault, Completion, Promise};
 use super::identity::LogIdentity;
 use super::segment::{OpenSegment, SyncError};
+use super::sync_times::SyncTimes;
 use super::wakeups::Wakeups;
 use crate::error::{Error, Result};
-use crate::sync::{Listener, Mutex, MutexGuard, Weak};
+use crate::sync::{Arc, Instant, Listener, Mutex, MutexGuard, Weak};
+use crate::trace;
 
 /// What a sync has to do.
 #[derive(Debug)]
@@ -113,6 +115,7 @@ pub(super) enum Usage {
 pub(crate) struct Syncer {
     log: Weak<dyn SyncSource>,
     identity: LogIdentity,
+    times: Arc<SyncTimes>,
     /// What a dropped log left. A lock of its own: leaving something does not wait for a sync.
     left: Mutex<Option<Unsynced>>,
     /// Held during a sync: that it failed is known before the next one begins. A failed sync is final for its
@@ -141,9 +144,9 @@ impl Drop for Turn<'_> {
 }
 
 impl Syncer {
-    pub(super) fn new(log: Weak<dyn SyncSource>, identity: LogIdentity) -> Self {
+    pub(super) fn new(log: Weak<dyn SyncSource>, identity: LogIdentity, times: Arc<SyncTimes>) -> Self {
         let (left, fault, unheard) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { log, identity, left, fault, unheard }
+        Self { log, identity, times, left, fault, unheard }
     }
 
     pub(super) fn identity(&self) -> &LogIdentity {
@@ -258,7 +261,7 @@ impl Syncer {
         let outcome = match known_fault {
             // The log was dropped before it could write it again.
             Some(fault) => Err(Unfinished::Failed(fault.clone())),
-            None => unsynced.sync(),
+            None => self.timed(|| unsynced.sync()),
         };
         // Not held during the sync: it does not keep the log, and with it the directory, in use.
         match (outcome, self.log.upgrade()) {
@@ -281,9 +284,17 @@ impl Syncer {
             }
             (Err(Unfinished::Failed(fault)), None) => {
                 unsynced.decide(&Err(AppendFault::Unknown(fault.clone())), wakeups);
+                self.tell(&fault, true, false, wakeups);
                 Err(self.failed(known_fault.insert(fault)))
             }
         }
+    }
+
+    fn timed(&self, sync: impl FnOnce() -> Result<(), Unfinished>) -> Result<(), Unfinished> {
+        let begun = Instant::now();
+        let outcome = sync();
+        self.times.note(Instant::now().saturating_duration_since(begun), outcome.is_ok());
+        outcome
     }
 
     /// Has the log write again what may be lost. Whoever waited for it is told how that went.
@@ -297,6 +308,7 @@ impl Syncer {
         wakeups: &mut Wakeups,
     ) -> Result<()> {
         let written = log.write_again(fault, unsynced, wakeups);
+        self.tell(fault, known_fault.is_none(), written.is_ok(), wakeups);
         match &written {
             Ok(()) => *known_fault = None,
             Err(_) => *known_fault = Some(fault.to_owned()),
@@ -308,6 +320,19 @@ impl Syncer {
             unsynced.decide(&outcome, wakeups);
         }
         written
+    }
+
+    /// Tells subscribers of a fault once, and of its end, but of no try between them.
+    fn tell(&self, fault: &str, is_new: bool, is_written_again: bool, wakeups: &mut Wakeups) {
+        let identity = self.identity.clone();
+        if is_new {
+            let fault = fault.to_owned();
+            wakeups.tell(move || {
+                trace::sync_failed(&identity.topic, identity.partition, &fault, is_written_again);
+            });
+        } else if is_written_again {
+            wakeups.tell(move || trace::written_again(&identity.topic, identity.partition));
+        }
     }
 
     /// Takes what a log that is being dropped has not synced.

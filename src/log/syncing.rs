@@ -34,7 +34,14 @@ impl SyncSource for PartitionLog {
     }
 
     fn take_unsynced(&self) -> Option<Unsynced> {
-        let unsynced = self.home()?.tail.lock().take_unsynced()?;
+        let mut tail = self.home()?.tail.lock();
+        let unsynced = tail.take_unsynced()?;
+        {
+            let mut stage = self.stage().lock();
+            let covers_all = stage.next_offset() == unsynced.end_offset;
+            stage.unsynced.sync_begins(covers_all);
+        }
+        drop(tail);
         if is_planted(Bug::MarkBeforeSync) {
             self.stage().lock().note_synced(unsynced.end_offset, self.view());
             self.write_mark();

@@ -1,10 +1,12 @@
-//! Waking those who wait, once no lock is held any more: what a waker does is others' code.
+//! Waking those who wait, and telling subscribers, once no lock is held any more: what wakers and subscribers
+//! do is others' code.
 
 use super::completion::{AppendFault, Completion, Promise};
 use super::upkeep::Upkeep;
 use crate::error::Result;
 use crate::sync::signal::Waiters;
 use crate::sync::{Arc, Event};
+use crate::trace::Later;
 
 /// Who is to be woken. They are when it is dropped: it is made before a lock is taken, and so outlives it.
 #[derive(Debug, Default)]
@@ -13,6 +15,7 @@ pub(super) struct Wakeups {
     room: Option<Arc<Event>>,
     decided: Vec<Arc<Completion>>,
     upkeep: Option<Arc<Upkeep>>,
+    events: Later,
 }
 
 impl Wakeups {
@@ -29,6 +32,11 @@ impl Wakeups {
     /// A segment was sealed that may be given up or compacted some time.
     pub(super) fn note_sealed(&mut self, upkeep: &Arc<Upkeep>) {
         self.upkeep.get_or_insert_with(|| Arc::clone(upkeep));
+    }
+
+    /// Something is to be told to subscribers.
+    pub(super) fn tell(&mut self, tell: impl FnOnce() + Send + 'static) {
+        self.events.tell(tell);
     }
 
     /// Decides what became of some batches. Whoever asks is told from now on.

@@ -17,7 +17,7 @@ pub(crate) use ::loom::sync::atomic::{
 pub(crate) use crossbeam_channel as channel;
 
 /// For what no model looks at: what depends on the time of day, and what is made in a constant.
-pub(crate) use std::sync::atomic::AtomicI64 as UnmodelledI64;
+pub(crate) use std::sync::atomic::{AtomicI64 as UnmodelledI64, AtomicU64 as UnmodelledU64};
 pub(crate) use std::time::Instant;
 
 use super::{EventListener, Listener};

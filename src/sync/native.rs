@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicI64 as UnmodelledI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+    AtomicBool, AtomicI64, AtomicI64 as UnmodelledI64, AtomicU8, AtomicU32, AtomicU64,
+    AtomicU64 as UnmodelledU64, AtomicUsize, fence,
 };
 /// For memory that is used again when nobody holds it: a model checker sees who holds it when.
 #[cfg(not(ottla_tsan))]

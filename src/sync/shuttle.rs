@@ -22,7 +22,7 @@ pub(crate) use ::shuttle::sync::atomic::{
 };
 pub(crate) use std::sync::Arc as TrackedArc;
 /// For what no test looks at: what depends on the time of day, and what is made in a constant.
-pub(crate) use std::sync::atomic::AtomicI64 as UnmodelledI64;
+pub(crate) use std::sync::atomic::{AtomicI64 as UnmodelledI64, AtomicU64 as UnmodelledU64};
 
 use super::{EventListener, Listener};
 

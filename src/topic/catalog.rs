@@ -253,7 +253,8 @@ impl Catalog {
         outcome.and(self.write_checkpoint())
     }
 
-    fn all_topics(&self) -> Vec<Arc<Topic>> {
+    /// All topics by name, the internal one among them.
+    pub(crate) fn all_topics(&self) -> Vec<Arc<Topic>> {
         self.topics.read().values().cloned().collect()
     }
 

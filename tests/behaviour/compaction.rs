@@ -50,7 +50,9 @@ fn create(broker: &Broker, how: Compaction) {
 /// So much that what came before it is not in the piece that is written to.
 fn fill(broker: &Broker) {
     let producer = broker.producer::<String, Raw>("prices").expect("it exists");
-    (0..40).for_each(|_| drop(producer.send("filler", &[7; 450]).expect("sends")));
+    for _ in 0..40 {
+        producer.send("filler", &[7; 450]).expect("sends");
+    }
 }
 
 fn send(broker: &Broker, key: &str, value: Option<&str>) -> u64 {

@@ -41,16 +41,21 @@ mod polling;
 mod power_loss;
 mod producing;
 mod promises;
+#[cfg(feature = "metrics")]
+mod recorded;
 mod records;
 mod resetting;
 mod resting;
 mod retention;
 mod seeking;
+mod statistics;
 mod subscription;
 mod table_changes;
 mod tables;
 mod threads;
 mod timestamps;
 mod topics;
+#[cfg(feature = "tracing")]
+mod traced;
 mod trimming;
 mod waking;

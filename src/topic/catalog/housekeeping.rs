@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{Catalog, Entries, Topic, TopicEntry};
 use crate::error::{Error, Result};
 use crate::ids::{COMMITTED_OFFSETS_TOPIC, TopicPartition};
-use crate::log::{Care, Compacted, PartitionLog, Trimmed};
+use crate::log::{Care, Compacted, LogIdentity, PartitionLog, Trimmed};
 use crate::sync::Arc;
+use crate::trace::{self, Later};
 
 /// What a round did.
 #[derive(Debug, Default)]
@@ -79,7 +80,11 @@ impl Catalog {
         self.for_each_log(is_ending, |_, log, care| {
             let Some(compaction) = &care.compaction else { return };
             let compacted = guarded(log, || log.compact(compaction, self.upkeep.now_as_timestamp()));
-            if let Some(Compacted { records, tombstones, bytes }) = round.note(log, compacted) {
+            if let Some(done @ Compacted { records, tombstones, bytes }) = round.note(log, compacted) {
+                if done != Compacted::default() {
+                    let LogIdentity { topic, partition, .. } = log.identity();
+                    trace::compaction(topic, *partition, records, bytes, tombstones);
+                }
                 round.compacted.records += records;
                 round.compacted.tombstones += tombstones;
                 round.compacted.bytes += bytes;
@@ -126,6 +131,7 @@ impl Catalog {
         due.retain(|Due { log, start_offset, .. }| {
             round.note(log, guarded(log, || log.sync_beyond(*start_offset))).is_some()
         });
+        let mut told = Later::default();
         // Held to the end: the directory of a topic that is deleted and made anew has files of the same
         // names.
         let mut entries = self.entries.lock();
@@ -147,9 +153,14 @@ impl Catalog {
         for Due { log, start_offset, .. } in due {
             let trimmed = log.give_up(start_offset);
             round.count(&trimmed);
+            let (records, bytes, identity) = (trimmed.records, trimmed.bytes, log.identity().clone());
+            told.tell(move || {
+                trace::retention(&identity.topic, identity.partition, start_offset, records, bytes);
+            });
             round.note(&log, guarded(&log, || log.remove_files(&trimmed.segments)));
         }
         drop(entries);
+        drop(told);
         self.remove_what_is_left(round);
     }
 
