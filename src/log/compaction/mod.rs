@@ -7,8 +7,8 @@
 //! 1. of what has come since the last pass, the latest offset of each key is taken down ([`keys`]);
 //! 2. each segment is looked through, to know what of it is to be kept ([`sieve`]);
 //! 3. segments of which something is removed are written anew ([`press`]), small neighbours together, from
-//! the oldest to the latest; each new file takes the place of the old ones, for good, before the next one is
-//! begun ([`on_disk`]).
+//!    the oldest to the latest; each new file takes the place of the old ones, for good, before the next one
+//!    is begun ([`on_disk`]).
 //!
 //! Step 3 is why a tombstone can go: when it was first met, by an earlier pass, everything that it removes
 //! was gone from the disk before the file was written that says so.

@@ -106,7 +106,7 @@ impl PartitionLog {
     ) -> Result<(), Stop> {
         self.check_readable()?;
         remove_leftovers(pass, &home.place)?;
-        let sealed_to = self.view().read().last_segment().map_or(0, |active| active.base_offset());
+        let sealed_to = self.view().read().last_segment().map_or(0, Piece::base_offset);
         if sealed_to > 0 {
             // What a power loss may take is not compacted.
             self.sync_beyond(sealed_to - 1)?;
@@ -243,7 +243,7 @@ impl PartitionLog {
             draft.discard();
             return Err(error.into());
         }
-        pass.leftovers.extend(old.iter().skip(1).map(|old| old.base_offset()));
+        pass.leftovers.extend(old.iter().skip(1).map(Piece::base_offset));
         let dir = &draft.place.dir;
         storage.sync_dir(dir).map_err(Error::io("sync directory", dir))?;
         remove_leftovers(pass, draft.place)
