@@ -162,9 +162,9 @@ impl Later {
     }
 }
 
-#[cfg(feature = "tracing")]
 impl Drop for Later {
     fn drop(&mut self) {
+        #[cfg(feature = "tracing")]
         self.told.drain(..).for_each(|tell| tell());
     }
 }

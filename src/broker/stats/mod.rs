@@ -94,7 +94,7 @@ pub struct PartitionStats {
     /// What was appended since the broker was opened, as far as it can be read.
     pub appended: Traffic,
     /// What polls of all consumers returned since the broker was opened. A record counts as often as it is
-    /// polled.
+    /// polled. What tables read is not in it.
     pub fetched: Traffic,
     /// What the log takes: of a topic on disk the bytes of its files, of one in memory those of the memory
     /// that it has taken for records, part of which is still free.
