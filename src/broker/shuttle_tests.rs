@@ -12,6 +12,7 @@
 //! | `OTTLA_SHUTTLE_REPLAY` | a schedule that a failure has printed: only this one is run |
 
 mod changes;
+mod compacting;
 mod endings;
 mod faults;
 mod groups;

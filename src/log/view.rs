@@ -110,7 +110,8 @@ impl View {
         if offset < self.start_offset {
             return Location::OutOfRange { earliest: self.start_offset, latest: self.end_offset() };
         }
-        if segment.is_replaced() {
+        // Or it may have been replaced, together with those that followed it.
+        if !self.segment_of(segment.base_offset()).is_some_and(|there| Arc::ptr_eq(there, segment)) {
             return self.locate(offset);
         }
         // Meanwhile a chunk may have left the view, and its bytes are to be read from the file.

@@ -227,17 +227,16 @@ impl PartitionLog {
             return Err(error.into());
         }
         let new = &draft.open.segment;
-        // Whoever has none of their files open by now does not open one any more.
-        old.iter().for_each(|old| old.set_replaced(true));
         if !self.view().write().replace_segments(old, new) {
-            old.iter().for_each(|old| old.set_replaced(false));
             draft.discard();
             return Err(Stop::Abandoned);
         }
+        // Whoever has none of their files open by now does not open one any more, and looks again.
+        old.iter().for_each(|old| old.set_replaced(true));
         let storage = draft.place.data_dir.storage();
         if let Err(error) = storage.rename(&draft.temporary, &draft.path) {
-            self.view().write().restore_segments(old, new);
             old.iter().for_each(|old| old.set_replaced(false));
+            self.view().write().restore_segments(old, new);
             new.set_replaced(true);
             let error = Error::io("rename", &draft.temporary)(error);
             draft.discard();
