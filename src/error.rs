@@ -383,19 +383,22 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// More is enqueued for this partition and not yet acknowledged than may be: 64 MiB. Nothing was
-    /// enqueued; wait for a delivery and try again. (`send` writes what is in its way itself, `send_async`
-    /// waits for room.)
-    #[error(
-        "{partition} has {pending_bytes} bytes not acknowledged yet, and takes no more beyond {max}: \
-        wait for a delivery"
-    )]
+    /// The partition has no room; nothing was sent or enqueued, and it can be tried again.
+    ///
+    /// On disk: more than 64 MiB of it are enqueued and not yet acknowledged. Wait for a delivery. (`send`
+    /// writes what is in its way itself, `send_async` waits for room.)
+    ///
+    /// In memory: it holds as much as the topic's [`memory_limit`](crate::TopicConfig::memory_limit) allows,
+    /// and the topic drops nothing ([`WhenFull`](crate::WhenFull)). There is room when groups have read more
+    /// or records are too old, as the topic's [`Retention`](crate::Retention) says, or when records are
+    /// deleted.
+    #[error("{partition} is full: {pending_bytes} bytes are on their way or held, and {max} may be")]
     TopicFull {
         /// The partition.
         partition: TopicPartition,
-        /// Bytes enqueued and not acknowledged.
+        /// Bytes enqueued and not acknowledged; in memory, bytes held.
         pending_bytes: usize,
-        /// The bound.
+        /// The bound; in memory, the partition's share of it.
         max: usize,
     },
 

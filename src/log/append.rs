@@ -101,7 +101,9 @@ impl PartitionLog {
             // Registered before looking: room that is made in between is not missed.
             let listener = self.upkeep().room().listen();
             self.make_room()?;
-            match self.stage_batch(&mut self.stage().lock(), batch) {
+            // Not in the `match`: the lock would be held while this waits.
+            let staged = self.stage_batch(&mut self.stage().lock(), batch);
+            match staged {
                 Err(Error::TopicFull { .. }) if may_wait && self.waits_for_room() => listener.wait(),
                 staged => return staged,
             }

@@ -266,14 +266,16 @@ impl PartitionLog {
         self.health.check_appendable(&self.identity)?;
         let bytes = batch.iter().map(NewRecord::frame_bytes).sum();
         let now = if self.settings.tracks_ages() { Some(self.upkeep.now()) } else { None };
-        stage.push(batch, bytes, now, &self.settings, &self.view).ok_or_else(|| self.full(bytes))
+        let base_offset = stage.push(batch, bytes, now, &self.settings, &self.view);
+        base_offset.ok_or_else(|| self.full(stage))
     }
 
     /// A log in memory has no room for a batch.
     #[cold]
-    fn full(&self, bytes: usize) -> Error {
+    fn full(&self, stage: &Stage) -> Error {
+        let pending_bytes = usize::try_from(stage.chunk_bytes()).unwrap_or(usize::MAX);
         let max = usize::try_from(self.settings.memory_limit()).unwrap_or(usize::MAX);
-        Error::TopicFull { partition: self.identity.topic_partition(), pending_bytes: bytes, max }
+        Error::TopicFull { partition: self.identity.topic_partition(), pending_bytes, max }
     }
 
     /// Whether records can be appended.

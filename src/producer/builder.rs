@@ -56,7 +56,7 @@ impl<K: Codec, V: Codec> ProducerBuilder<K, V> {
         let Self { catalog, clock, topic, partitioner, codecs } = self;
         let topic = catalog.user_topic(&topic)?;
         topic.check_open()?;
-        Ok(Producer { topic, clock, partitioner, codecs })
+        Ok(Producer { topic, catalog, clock, partitioner, codecs })
     }
 }
 

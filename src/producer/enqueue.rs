@@ -18,7 +18,8 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     /// [`Error::Encode`](crate::Error::Encode), [`Error::RecordTooLarge`](crate::Error::RecordTooLarge),
     /// [`Error::InvalidPartition`](crate::Error::InvalidPartition) if a partitioner of your own chose one
     /// that does not exist, [`Error::TopicFull`](crate::Error::TopicFull) if more than 64 MiB of the
-    /// partition wait to be acknowledged, [`Error::Closed`](crate::Error::Closed),
+    /// partition wait to be acknowledged, or at the bound of a topic in memory that blocks or refuses,
+    /// [`Error::KeyRequired`](crate::Error::KeyRequired), [`Error::Closed`](crate::Error::Closed),
     /// [`Error::TopicDeleted`](crate::Error::TopicDeleted),
     /// [`Error::PartitionFailed`](crate::Error::PartitionFailed). After an error the record is not enqueued.
     ///
@@ -40,7 +41,8 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     }
 
     /// Sends a record from asynchronous code, on any runtime: the future is ready when the record is
-    /// acknowledged. As [`enqueue`](Self::enqueue), but where a partition is full the future waits for room.
+    /// acknowledged. As [`enqueue`](Self::enqueue), but where a partition is full the future waits for room, unless the
+    /// topic [refuses](crate::WhenFull::Refuse).
     ///
     /// The future is `'static` and `Send`, and neither it nor this call writes or syncs: that is a background
     /// thread's. The record is on its way when the call returns; dropping the future does not take it back.
