@@ -152,6 +152,8 @@ pub struct TopicConfig {
     memory_limit: Option<u64>,
     sync_interval: Option<Duration>,
     retention: Option<Retention>,
+    /// Instead of what the retention says, as Kafka means it.
+    retention_bytes_per_partition: Option<u64>,
     compaction: Option<Option<Compaction>>,
     when_full: Option<WhenFull>,
     segment_age: Option<Duration>,
@@ -227,7 +229,7 @@ impl TopicConfig {
     /// How long records are kept. Default: for ever, or in memory as long as there is room.
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
-        self.retention = Some(retention);
+        (self.retention, self.retention_bytes_per_partition) = (Some(retention), None);
         self
     }
 
@@ -279,7 +281,10 @@ impl TopicConfig {
             .or_else(|| differs("segment_bytes", &of.segment_bytes, self.segment_bytes.as_ref()))
             .or_else(|| differs("memory_limit", &of.memory_limit, self.memory_limit.as_ref()))
             .or_else(|| differs("sync_interval", &of.sync_interval, sync_interval.as_ref()))
-            .or_else(|| differs("retention", &of.retention, self.retention.as_ref()))
+            .or_else(|| {
+                let named = self.named_retention(of.partitions);
+                differs("retention", &of.retention, named.as_ref())
+            })
             .or_else(|| differs("compaction", &of.compaction, self.compaction.as_ref()))
             .or_else(|| differs("when_full", &of.when_full, self.when_full.as_ref()))
             .or_else(|| differs("segment_age", &of.segment_age, self.segment_age.as_ref()))
@@ -342,7 +347,8 @@ impl TopicConfig {
         let batch = self.max_batch_bytes.unwrap_or(base.max_batch_bytes);
         let segment = self.segment_bytes.unwrap_or(base.segment_bytes);
         let memory = self.memory_limit.unwrap_or(base.memory_limit);
-        let retention = self.retention.as_ref().unwrap_or(&base.retention).checked()?;
+        let retention = self.named_retention(base.partitions);
+        let retention = retention.as_ref().unwrap_or(&base.retention).checked()?;
         let compaction = self.compaction.as_ref().unwrap_or(&base.compaction).as_ref();
         let compaction = compaction.map(Compaction::checked).transpose()?;
         Ok(TopicSettings {
@@ -362,6 +368,14 @@ impl TopicConfig {
             memory_limit: in_range("memory_limit", memory, &MEMORY_LIMIT)?,
             sync_interval: checked_sync_interval(self.sync_interval.unwrap_or(base.sync_interval))?,
         })
+    }
+
+    fn named_retention(&self, partitions: u32) -> Option<Retention> {
+        let mut named = self.retention.clone()?;
+        if let Some(bytes) = self.retention_bytes_per_partition {
+            named.max_bytes = Some(bytes.saturating_mul(u64::from(partitions)));
+        }
+        Some(named)
     }
 
     /// What a topic does at its bound; each way has its condition.

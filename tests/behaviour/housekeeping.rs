@@ -1,14 +1,13 @@
 //! The housekeeper: when there is one, what it does in the background, what becomes of its errors, and that it
 //! ends.
 
-use std::path::Path;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::storage::MemoryStorage;
-use ottla::{Broker, Compaction, Error, ManualClock, Raw, Retention, Timestamp, TopicConfig, WhenFull};
+use ottla::{Broker, Error, ManualClock, Raw, Retention, Timestamp, TopicConfig};
 
-use crate::faulty::Faulty;
+use crate::faulty::{Faulty, Operation};
 use crate::support::*;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -27,14 +26,6 @@ fn start(broker: &Broker) -> u64 {
 
 fn small(retention: Retention) -> TopicConfig {
     TopicConfig::new().segment_bytes(4_096).memory_limit(64 << 10).retention(retention)
-}
-
-/// Whether this process has a housekeeper among its threads; `None` where that cannot be known.
-fn has_housekeeper() -> Option<bool> {
-    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    let names: Vec<String> = names.collect();
-    Some(names.iter().any(|name| name.starts_with("ottla-housekeep")))
 }
 
 #[test]
@@ -150,4 +141,59 @@ fn a_broker_that_is_read_only_deletes_nothing() {
         assert_eq!(reader.run_housekeeping().expect("nothing to do"), ottla::Housekeeping::default());
         assert_eq!((start(&reader), all_of(&reader, "t").len()), (0, 40));
     });
+}
+
+/// A broker whose disk can be told to refuse, and 40 records in full segments of its topic `t`, of which as
+/// many are to go as are not in the last 8 KiB.
+fn on_faulty() -> (Faulty, Broker) {
+    let disk = Faulty::default();
+    let builder = Broker::builder().data_dir("/data").storage(disk.clone());
+    let broker = builder.housekeeping_interval(Duration::MAX).open().expect("a fresh directory");
+    broker.create_topic("t", small(Retention::forever().max_bytes(8 << 10))).expect("a free name");
+    send(&broker, 40);
+    (disk, broker)
+}
+
+#[test]
+fn what_cannot_be_written_down_deletes_nothing_is_told_and_tried_again() {
+    let (disk, broker) = on_faulty();
+    disk.refuse(Operation::Write, "catalog", ErrorKind::StorageFull);
+    assert_fails!(broker.run_housekeeping(), Error::StorageFull { .. });
+    assert_eq!((start(&broker), all_of(&broker, "t").len()), (0, 40), "nothing is gone");
+    let health = broker.health();
+    assert!(!health.is_good() && health.partitions.is_empty());
+    assert!(health.housekeeping.iter().any(|fault| fault.partition.topic == "t"), "{health:?}");
+    send(&broker, 1);
+    disk.allow_all();
+    assert!(broker.run_housekeeping().expect("it works again").deleted_records >= 16);
+    assert!(broker.health().is_good());
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_is_told_and_tried_again() {
+    let (disk, broker) = on_faulty();
+    let before = disk.names("/data/t-0").len();
+    disk.refuse(Operation::Remove, "t-0", ErrorKind::PermissionDenied);
+    assert_fails!(broker.run_housekeeping(), Error::Io { operation: "remove", .. });
+    assert!(start(&broker) > 0, "its records are deleted all the same");
+    assert_eq!((disk.names("/data/t-0").len(), broker.health().is_good()), (before, false));
+    disk.allow_all();
+    broker.run_housekeeping().expect("it works again");
+    assert!(disk.names("/data/t-0").len() < before && broker.health().is_good());
+}
+
+#[test]
+fn a_log_that_fails_does_not_keep_the_others() {
+    let (disk, broker) = on_faulty();
+    broker.create_topic("u", small(Retention::forever().max_bytes(8 << 10))).expect("a free name");
+    let producer = broker.producer::<(), Raw>("u").expect("it exists");
+    (0..40).for_each(|_| drop(producer.send((), &[7; 450]).expect("sends")));
+    for operation in [Operation::Sync, Operation::PanicOnSync] {
+        disk.refuse(operation, "t-0", ErrorKind::Other);
+    }
+    // Its new files cannot be synced either.
+    broker.run_housekeeping().map(drop).unwrap_or_default();
+    let first = broker.describe_topic("u").expect("it exists").partitions[0].start_offset;
+    assert!(first > 0, "the other one is looked after");
+    disk.allow_all();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ottla::{Broker, Durability, Error, TopicConfig};
+use ottla::{Broker, Compaction, Durability, Error, Retention, TopicConfig};
 
 const NEVER: &str = "9223372036854775807";
 
@@ -35,20 +35,61 @@ fn what_kafka_says_is_translated() {
         ("flush.messages", "1", new().durability(Durability::PowerLoss)),
         ("flush.ms", "1000", new().sync_interval(Duration::from_secs(1))),
         (" flush.ms ", " 7 ", new().sync_interval(Duration::from_millis(7))),
+        ("retention.ms", "604800000", new().retention(Retention::days(7))),
+        ("retention.ms", "-1", new().retention(Retention::forever())),
+        ("retention.bytes", "-1", new().retention(Retention::forever())),
+        ("segment.ms", "3600000", new().segment_age(Duration::from_secs(3_600))),
+        ("cleanup.policy", "delete", new().compaction(None)),
+        ("cleanup.policy", "", new().compaction(None).retention(Retention::forever())),
+        ("cleanup.policy", "compact", new().compaction(Compaction::by_key()).retention(Retention::forever())),
+        ("cleanup.policy", "compact,delete", new().compaction(Compaction::by_key())),
+        ("cleanup.policy", "delete, compact", new().compaction(Compaction::by_key())),
     ] {
         assert_eq!(of(name, value).expect(name), expected, "{name}");
     }
 }
 
 #[test]
+fn retention_bytes_are_for_each_partition_whatever_the_order() {
+    let properties = [("retention.bytes", "1000"), ("num.partitions", "6"), ("retention.ms", "5000")];
+    let named = Retention::forever().max_bytes(6_000).max_age(Duration::from_secs(5));
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let config = TopicConfig::from_kafka_properties(order.map(|at| properties[at])).expect("valid");
+        let broker = Broker::in_memory();
+        broker.create_topic("t", config.clone()).expect("in range");
+        broker.open_topic("t", config).expect("it agrees with itself");
+        broker.open_topic("t", TopicConfig::new().partitions(6).retention(named.clone())).expect("the same");
+    }
+}
+
+#[test]
+fn how_to_compact_is_translated_where_it_counts_and_else_refused() {
+    let how = [
+        ("min.compaction.lag.ms", "1000"),
+        ("max.compaction.lag.ms", "60000"),
+        ("min.cleanable.dirty.ratio", "0.25"),
+        ("delete.retention.ms", "7000"),
+    ];
+    let compaction = Compaction::by_key().min_lag(Duration::from_secs(1)).max_lag(Duration::from_secs(60));
+    let compaction = compaction.min_dirty_percent(25).delete_retention(Duration::from_secs(7));
+    let properties = how.into_iter().chain([("cleanup.policy", "compact,delete")]);
+    let config = TopicConfig::from_kafka_properties(properties).expect("valid");
+    assert_eq!(config, TopicConfig::new().compaction(compaction));
+    for (name, value) in how {
+        assert!(refusal(name, value).contains("compact"));
+    }
+    let kept = TopicConfig::from_kafka_properties([("cleanup.policy", "compact"), ("retention.ms", "5000")]);
+    assert!(kept.expect_err("it would not count").to_string().contains("delete"));
+    let kept = TopicConfig::from_kafka_properties([("retention.ms", "-1"), ("cleanup.policy", "compact")]);
+    kept.expect("it is so anyway");
+    assert!(refusal("min.cleanable.dirty.ratio", "0.333").contains("percent"));
+    assert!(refusal("cleanup.policy", "squash").contains("compact"));
+}
+
+#[test]
 fn what_is_so_anyway_is_accepted_and_other_values_are_refused_with_the_reason() {
     for (name, value, other, reason) in [
-        ("cleanup.policy", "delete", "compact", "compaction"),
-        ("cleanup.policy", "delete", "compact,delete", "compaction"),
-        ("retention.ms", "-1", "604800000", "age"),
-        ("retention.bytes", "-1", "1000", "size"),
-        ("segment.ms", NEVER, "604800000", "size"),
-        ("segment.jitter.ms", "0", "1", "size"),
+        ("segment.jitter.ms", "0", "1", "jitter"),
         ("index.interval.bytes", "4096", "100", "memory"),
         ("file.delete.delay.ms", "0", "60000", "at once"),
         ("preallocate", "false", "true", "grow"),
@@ -72,10 +113,6 @@ fn what_is_so_anyway_is_accepted_and_other_values_are_refused_with_the_reason() 
 fn what_has_no_meaning_here_is_refused_by_name() {
     for name in [
         "segment.index.bytes",
-        "min.compaction.lag.ms",
-        "max.compaction.lag.ms",
-        "min.cleanable.dirty.ratio",
-        "delete.retention.ms",
         "compression.gzip.level",
         "compression.lz4.level",
         "compression.zstd.level",
