@@ -387,11 +387,9 @@ pub enum Error {
     ///
     /// On disk: more than 64 MiB of it are enqueued and not yet acknowledged. Wait for a delivery. (`send`
     /// writes what is in its way itself, `send_async` waits for room.)
-    ///
     /// In memory: it holds as much as the topic's [`memory_limit`](crate::TopicConfig::memory_limit) allows,
-    /// and the topic drops nothing ([`WhenFull`](crate::WhenFull)). There is room when groups have read more
-    /// or records are too old, as the topic's [`Retention`](crate::Retention) says, or when records are
-    /// deleted.
+    /// and drops nothing ([`WhenFull`](crate::WhenFull)). There is room when records are given up, as its
+    /// [`Retention`](crate::Retention) says, or deleted.
     #[error("{partition} is full: {pending_bytes} bytes are on their way or held, and {max} may be")]
     TopicFull {
         /// The partition.

@@ -41,8 +41,8 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     }
 
     /// Sends a record from asynchronous code, on any runtime: the future is ready when the record is
-    /// acknowledged. As [`enqueue`](Self::enqueue), but where a partition is full the future waits for room, unless the
-    /// topic [refuses](crate::WhenFull::Refuse).
+    /// acknowledged. As [`enqueue`](Self::enqueue), but where a partition is full the future waits for room,
+    /// unless the topic [refuses](crate::WhenFull::Refuse).
     ///
     /// The future is `'static` and `Send`, and neither it nor this call writes or syncs: that is a background
     /// thread's. The record is on its way when the call returns; dropping the future does not take it back.

@@ -37,8 +37,8 @@ use partitioner::Chosen;
 ///
 /// A producer can be shared between threads and cloned for each; both are cheap. Records that one thread
 /// sends to one partition are in the order in which it sent them. A send returns when the record is as
-/// durable as the topic promises ([`Durability`](crate::Durability)) and consumers can read it. It waits for a
-/// consumer only at the bound of a topic in memory that is to [block](crate::WhenFull::Block) there.
+/// durable as the topic promises ([`Durability`](crate::Durability)) and consumers can read it. It waits for
+/// a consumer only at the bound of a topic in memory that is to [block](crate::WhenFull::Block) there.
 ///
 /// # Partitions
 /// A record goes to the partition that is given; else to the one that the producer's [`Partitioner`] chooses.
@@ -89,8 +89,9 @@ impl<K: Codec, V: Codec> Producer<K, V> {
     ///
     /// # Errors
     /// [`Error::Encode`], [`Error::InvalidPartition`] if a partitioner of your own chose one that does not
-    /// exist, [`Error::RecordTooLarge`], [`Error::KeyRequired`], [`Error::TopicFull`] at the bound of a topic in
-    /// memory that refuses, [`Error::StorageFull`], [`Error::Io`], [`Error::Closed`], [`Error::TopicDeleted`], [`Error::PartitionFailed`]: the record is not in the log.
+    /// exist, [`Error::RecordTooLarge`], [`Error::KeyRequired`], [`Error::TopicFull`] at the bound of a topic
+    /// in memory that refuses, [`Error::StorageFull`], [`Error::Io`], [`Error::Closed`],
+    /// [`Error::TopicDeleted`], [`Error::PartitionFailed`]: the record is not in the log.
     /// [`Error::OutcomeUnknown`]: the disk failed; whether the record is in the log is seen at the next open.
     #[inline]
     pub fn send(&self, key: K::Input<'_>, value: V::Input<'_>) -> Result<RecordMetadata> {

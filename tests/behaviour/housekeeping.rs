@@ -187,12 +187,14 @@ fn a_log_that_fails_does_not_keep_the_others() {
     let (disk, broker) = on_faulty();
     broker.create_topic("u", small(Retention::forever().max_bytes(8 << 10))).expect("a free name");
     let producer = broker.producer::<(), Raw>("u").expect("it exists");
-    (0..40).for_each(|_| drop(producer.send((), &[7; 450]).expect("sends")));
+    (0..40).for_each(|_| {
+        producer.send((), &[7; 450]).expect("sends");
+    });
     for operation in [Operation::Sync, Operation::PanicOnSync] {
         disk.refuse(operation, "t-0", ErrorKind::Other);
     }
-    // Its new files cannot be synced either.
-    broker.run_housekeeping().map(drop).unwrap_or_default();
+    // It may be that what is to go was synced already.
+    drop(broker.run_housekeeping());
     let first = broker.describe_topic("u").expect("it exists").partitions[0].start_offset;
     assert!(first > 0, "the other one is looked after");
     disk.allow_all();

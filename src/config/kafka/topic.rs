@@ -166,8 +166,8 @@ impl TopicConfig {
     ///   bounds the batch; here a record on its own has a bound of its own;
     /// * `flush.messages` = 1: [`Durability::PowerLoss`], which needs a broker with a directory;
     /// * `flush.ms`: [`sync_interval`](Self::sync_interval);
-    /// * `cleanup.policy`: delete, compact, both, or neither, which keeps everything. A topic in memory has its
-    ///   [`memory_limit`](Self::memory_limit) all the same;
+    /// * `cleanup.policy`: delete, compact, both, or neither, which keeps everything. A topic in memory has
+    ///   its [`memory_limit`](Self::memory_limit) all the same;
     /// * `retention.ms`, `retention.bytes`: [`retention`](Self::retention), where -1 is for ever. The latter
     ///   is for each partition, as in Kafka. Refused if the policy does not delete;
     /// * `min.cleanable.dirty.ratio` (in whole percent), `delete.retention.ms`, `min.compaction.lag.ms`,
