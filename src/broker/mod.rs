@@ -48,7 +48,8 @@ use stats::Samples;
 /// Cloning is cheap, and clones are the same broker; it can be shared between threads.
 ///
 /// # In memory and on disk
-/// [`Broker::in_memory`] opens no file and starts no thread. [`Broker::open`] keeps topics in a directory,
+/// [`Broker::in_memory`] opens no file, and starts no thread unless a topic has a
+/// [`Retention`](crate::Retention) or a [`Compaction`](crate::Compaction). [`Broker::open`] keeps topics in a directory,
 /// which one broker owns at a time. It starts one thread, which writes what was enqueued and syncs files, and
 /// a second one when a future first has to read a file. The interface is the same.
 ///

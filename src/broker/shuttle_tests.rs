@@ -11,6 +11,7 @@
 //! | `OTTLA_SHUTTLE_SEED` | the schedules to begin with, instead of those of [`SEED`] |
 //! | `OTTLA_SHUTTLE_REPLAY` | a schedule that a failure has printed: only this one is run |
 
+mod bounds;
 mod changes;
 mod compacting;
 mod endings;

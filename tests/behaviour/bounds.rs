@@ -82,6 +82,27 @@ fn one_that_refuses_takes_what_there_is_room_for_and_no_more() {
 }
 
 #[test]
+fn what_is_dropped_and_given_up_is_counted_to_the_last_record() {
+    on_both(|broker| {
+        create(broker, WhenFull::DropOldest);
+        for _ in 0..1_000 {
+            try_send(broker).expect("the oldest go");
+        }
+        let upkeep = || broker.stats().upkeep;
+        let (start, end) = range(broker);
+        assert_eq!((upkeep().dropped_records, upkeep().retained_out_records), (start, 0));
+        assert!(start > 500 && upkeep().dropped_bytes >= start * 450);
+        commit(broker, end);
+        broker.run_housekeeping().expect("no fault");
+        let (kept_from, _) = range(broker);
+        assert!(kept_from > start);
+        assert_eq!((upkeep().dropped_records, upkeep().retained_out_records), (start, kept_from - start));
+        broker.delete_records("t", 0, end).expect("in range");
+        assert_eq!(upkeep().dropped_records + upkeep().retained_out_records, kept_from, "that was asked for");
+    });
+}
+
+#[test]
 fn what_was_read_makes_room_at_once() {
     on_both(|broker| {
         create(broker, WhenFull::Refuse);

@@ -1,4 +1,4 @@
-//! Adding partitions, altering settings and deleting records, broken off at every call on the storage:
+//! Adding partitions, altering settings, deleting records and giving them up, broken off at every call on the storage:
 //! afterwards the topic is as before or as after the change, what was acknowledged stays, and the change can
 //! be made again.
 
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ottla::storage::{MemoryStorage, Storage};
-use ottla::{Broker, Producer, Raw, TopicConfig, TopicDescription};
+use ottla::{Broker, Producer, Raw, Retention, TopicConfig, TopicDescription};
 
 use crate::broken_off::{BrokenOff, CRASH};
 use crate::hooked::{Action, Faults, Hook, Hooked, Kind, Op};
@@ -24,6 +24,10 @@ const MOST_CALLS: usize = 70;
 pub(crate) const RECORDS: usize = 8;
 /// Records below this offset are deleted: the first two segments and a part of the third.
 pub(crate) const START: u64 = 5;
+/// Records below this offset are more than the topic is to keep: the first two segments.
+const KEPT_FROM: u64 = 4;
+/// Of both partitions: less than two segments of one.
+const KEPT_BYTES: u64 = 12_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
@@ -31,9 +35,11 @@ enum Change {
     Grow,
     Alter,
     DeleteRecords,
+    /// By the topic's retention.
+    GiveUp,
 }
 
-const CHANGES: [Change; 3] = [Change::Grow, Change::Alter, Change::DeleteRecords];
+const CHANGES: [Change; 4] = [Change::Grow, Change::Alter, Change::DeleteRecords, Change::GiveUp];
 
 impl Change {
     fn apply(self, broker: &Broker) -> ottla::Result<()> {
@@ -41,7 +47,17 @@ impl Change {
             Self::Grow => broker.increase_partitions("changed", 4),
             Self::Alter => broker.alter_topic("changed", TopicConfig::new().max_record_bytes(3_000)),
             Self::DeleteRecords => broker.delete_records("changed", 1, START).map(drop),
+            Self::GiveUp => broker.run_housekeeping().map(|_| ()),
         }
+    }
+
+    fn deletes(self) -> bool {
+        matches!(self, Self::DeleteRecords | Self::GiveUp)
+    }
+
+    /// Whether the outcome says what is so. That a file cannot be removed is told where it is tried again.
+    fn is_told(self, done: bool, outcome: &ottla::Result<()>) -> bool {
+        done == outcome.is_ok() || (self == Self::GiveUp && done)
     }
 
     /// Whether the topic is as it is after the change; if it is neither that nor as before, what is wrong.
@@ -51,9 +67,10 @@ impl Change {
             Self::Grow => (found.partitions.len() as u64, 2, 4),
             Self::Alter => (found.max_record_bytes, 1 << 20, 3_000),
             Self::DeleteRecords => (start, 0, START),
+            Self::GiveUp => (start, 0, KEPT_FROM),
         };
         ensure(number == before || number == after, || format!("{self:?} led to {number}"))?;
-        ensure(self == Self::DeleteRecords || start == 0, || format!("it begins with {start}"))?;
+        ensure(self.deletes() || start == 0, || format!("it begins with {start}"))?;
         Ok(number == after)
     }
 }
@@ -68,7 +85,8 @@ pub(crate) fn before() -> Files {
     let broker = reopen(&storage);
     broker.create_topic("kept", small_segments(1)).expect("it is new");
     sent_all(&broker, "kept", 0, values());
-    broker.create_topic("changed", small_segments(2)).expect("it is new");
+    let kept = Retention::forever().max_bytes(KEPT_BYTES);
+    broker.create_topic("changed", small_segments(2).retention(kept)).expect("it is new");
     sent_all(&broker, "changed", 1, values());
     broker.close().expect("it closes");
     files_below(&storage, Path::new(DIR))
@@ -116,7 +134,9 @@ fn check_no_leftovers(storage: &MemoryStorage, change: Change, done: bool) -> Ch
             !done && ["changed-2", "changed-3"].iter().any(|dir| path.starts_with(Path::new(DIR).join(dir)))
         }
         Change::Alter => false,
-        Change::DeleteRecords => done && [0, 2].iter().any(|&base| *path == segment("changed", 1, base)),
+        Change::DeleteRecords | Change::GiveUp => {
+            done && [0, 2].iter().any(|&base| *path == segment("changed", 1, base))
+        }
     });
     let left: Vec<PathBuf> = left.collect();
     ensure(left.is_empty(), || format!("these files are left: {left:?}"))
@@ -205,7 +225,7 @@ fn fail_then_go_on(change: Change, files: &Files, window: Range<usize>) -> Check
     let has_failed = storage.hook.hits().iter().any(|(op, path)| is_sync(op) && path.starts_with(&partition));
     storage.hook.disarm();
     let done = check_whole(&broker, change)?;
-    ensure(done == outcome.is_ok(), || format!("{outcome:?}, yet done is {done}"))?;
+    ensure(change.is_told(done, &outcome), || format!("{outcome:?}, yet done is {done}"))?;
     if has_failed {
         // A log of which a sync failed takes no more records until it is opened again.
         drop(broker);
@@ -241,7 +261,7 @@ fn a_change_that_failed_once_is_not_there_at_the_next_open() {
             drop(broker);
             storage.hook.disarm();
             let done = check_whole(&reopen(&storage), change)?;
-            ensure(done == outcome.is_ok(), || format!("{outcome:?}, yet done is {done}"))
+            ensure(change.is_told(done, &outcome), || format!("{outcome:?}, yet done is {done}"))
         });
     }
 }
