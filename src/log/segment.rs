@@ -176,6 +176,11 @@ impl Segment {
         self.sealed_end.load(Ordering::Acquire).max(self.readable()).saturating_sub(self.first.position)
     }
 
+    /// Whether compaction wrote its file.
+    pub(super) fn was_compacted(&self) -> bool {
+        self.compacted.is_some()
+    }
+
     /// How far it was compacted, if it was, and nothing was cut off it since.
     pub(super) fn compacted(&self) -> Option<CompactedTo> {
         self.compacted.filter(|compacted| compacted.end_offset == self.end_offset())
