@@ -10,6 +10,7 @@
 
 mod cases;
 mod common;
+mod compaction;
 mod faults;
 mod flips;
 mod full_disk;
@@ -30,7 +31,7 @@ use common::outcome::{Failure, say};
 type Mode = fn(&Options) -> Result<String, Failure>;
 
 /// Every mode, in the order of the help text.
-const MODES: [(&str, Mode); 8] = [
+const MODES: [(&str, Mode); 9] = [
     ("kill", kill::run),
     ("power", power::run),
     ("faults", faults::run),
@@ -38,6 +39,7 @@ const MODES: [(&str, Mode); 8] = [
     ("full-disk", full_disk::run),
     ("sync-failure", sync_failure::run),
     ("history", history::run),
+    ("compaction", compaction::run),
     ("self-test", self_test::run),
 ];
 

@@ -22,7 +22,7 @@ use crate::sim::disk::SimDisk;
 /// With the internal topic, seven logs: as many as one thread opens.
 const MOST_PARTITIONS: u32 = 3;
 const SMALLEST: u64 = 40;
-const NEVER: Duration = Duration::from_secs(3_600);
+pub(crate) const NEVER: Duration = Duration::from_secs(3_600);
 
 /// How brokers are opened in a case.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +68,10 @@ impl From<Failure> for Ended {
     }
 }
 
-type Lived<T = ()> = Result<T, Ended>;
+pub(crate) type Lived<T = ()> = Result<T, Ended>;
 
 /// What an error means: nothing, when the power is off.
-fn answer(disk: &SimDisk, what: &str) -> impl Fn(Error) -> Ended {
+pub(crate) fn answer(disk: &SimDisk, what: &str) -> impl Fn(Error) -> Ended {
     move |error| {
         if disk.is_off() {
             Ended::Off
