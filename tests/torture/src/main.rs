@@ -68,6 +68,7 @@ fn child_role(words: &[String]) -> Option<(Role, &[String])> {
     let (first, rest) = words.split_first()?;
     let role: Role = match first.as_str() {
         kill::CHILD => kill::child_main,
+        compaction::CHILD => compaction::child_main,
         full_disk::INSIDE => full_disk::inside_main,
         full_disk::WORKER => full_disk::worker_main,
         self_test::LIST => self_test::list_main,

@@ -19,6 +19,8 @@ const COMPACTED_HEADER_BYTES: usize = 80;
 pub(crate) struct LogFiles {
     /// From here on nothing was compacted: the base offset of the last segment, or the end of one that was.
     pub(crate) head: u64,
+    /// From which offset on the catalog says that it is kept.
+    pub(crate) start: u64,
     /// The offset of the next record.
     pub(crate) end: u64,
     /// By their offsets.
@@ -102,7 +104,7 @@ fn read_log(files: &BTreeMap<u64, Vec<u8>>, id: u64, from: u64) -> Result<LogFil
     let has_header = |bytes: &Vec<u8>| bytes.len() >= HEADER_BYTES && bytes.iter().any(|byte| *byte != 0);
     let first = files.range(..=from).rev().find(|(_, bytes)| has_header(bytes));
     let Some((&first, _)) = first else { return Err(format!("no segment begins at or below {from}")) };
-    let mut log = LogFiles { head: first, end: first, ..LogFiles::default() };
+    let mut log = LogFiles { head: first, start: from, end: first, ..LogFiles::default() };
     let bases: Vec<u64> = files.range(first..).map(|(base, _)| *base).collect();
     for (number, base) in bases.iter().enumerate() {
         let bytes = &files[base];

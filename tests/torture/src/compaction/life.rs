@@ -24,6 +24,8 @@ pub(super) struct Machine {
     pub(super) clock: Arc<ManualClock>,
     pub(super) choice: Choice,
     pub(super) models: Vec<Model>,
+    /// How many records were sent to each partition, whatever became of them.
+    serials: Vec<u64>,
     /// Whether the topic was made, as far as is known.
     pub(super) is_created: bool,
     /// Whether the broker compacts and syncs by itself. When it does is not for the seed to say.
@@ -56,6 +58,7 @@ impl Machine {
             disk: SimDisk::default(),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000))),
             models: choice.models(),
+            serials: vec![0; choice.partitions as usize],
             choice,
             is_created: false,
             works_itself: random.one_in(6),
@@ -154,7 +157,8 @@ impl<'a> Life<'a> {
             let (now, works_itself) = (self.machine.now(), self.machine.works_itself);
             let model = &mut self.machine.models[partition as usize];
             let offset = model.end();
-            let records = self.machine.choice.records(self.random, partition, model);
+            let serial = &mut self.machine.serials[partition as usize];
+            let records = self.machine.choice.records(self.random, partition, serial);
             model.begin(records.iter().cloned(), now);
             if works_itself {
                 model.meet(u64::MAX, now);

@@ -5,8 +5,13 @@
 //! on a real one.
 
 pub(crate) mod choice;
+pub(crate) mod killed;
+mod kills;
 mod life;
 pub(crate) mod model;
+pub(crate) mod tended;
+
+use std::process::ExitCode;
 
 use crate::cases::{Counts, run_all};
 use crate::common::log_files::LogFiles;
@@ -17,9 +22,14 @@ use crate::power::ledger::within;
 use crate::power::life::Ended;
 use life::{Life, Machine};
 
+/// The hidden subcommand that is the process to be killed.
+pub(crate) const CHILD: &str = "compaction-child";
+
 const CASES: u64 = 4_000;
+const CYCLES: u64 = 100;
 /// From so many cases on, every count has to be more than zero.
 const CASES_TO_MEET_ALL: u64 = 300;
+const CYCLES_TO_MEET_ALL: u64 = 50;
 
 /// What happened.
 #[derive(Debug, Default)]
@@ -35,6 +45,9 @@ struct Met {
     in_recovery: u64,
     power_losses: u64,
     kills: u64,
+    /// Processes that were killed, and those of them in the middle of a compaction on request.
+    sigkills: u64,
+    killed_compacting: u64,
     /// How often one who read now and then came to the end.
     slept: u64,
     files: Files,
@@ -65,6 +78,8 @@ impl Counts for Met {
         self.in_recovery += other.in_recovery;
         self.power_losses += other.power_losses;
         self.kills += other.kills;
+        self.sigkills += other.sigkills;
+        self.killed_compacting += other.killed_compacting;
         self.slept += other.slept;
         self.files.compacted += other.files.compacted;
         self.files.gaps += other.files.gaps;
@@ -89,18 +104,30 @@ impl Met {
     }
 }
 
+pub(crate) fn child_main(words: &[String]) -> ExitCode {
+    kills::child_main(words)
+}
+
 pub(crate) fn run(options: &Options) -> Result<String, Failure> {
     let seed = options.seed;
-    let done = run_all(options, options.cases.unwrap_or(CASES), move |number, met| {
-        simulate(&mut Random::of_case(seed, number), met)
-    })?;
-    let counts = done.counts.counts();
-    let words: Vec<String> = counts.iter().map(|(name, count)| format!("{name}={count}")).collect();
+    let cases = options.cases.unwrap_or(CASES);
+    let done = run_all(options, cases, move |number, met| simulate(&mut Random::of_case(seed, number), met))?;
+    let mut met: Met = done.counts;
+    if options.case.is_none() {
+        kills::run(options, options.cycles.unwrap_or(CYCLES), &mut met)?;
+    }
+    let counts = met.counts();
+    let killed = [("sigkills", met.sigkills), ("killed_compacting", met.killed_compacting)];
+    let words: Vec<String> =
+        counts.iter().chain(&killed).map(|(name, count)| format!("{name}={count}")).collect();
     say(&words.join(" "));
     if done.cases >= CASES_TO_MEET_ALL {
         require_all(&counts)?;
     }
-    let (runs, keys) = (done.cases, done.counts.keys);
+    if met.sigkills >= CYCLES_TO_MEET_ALL {
+        require_all(&killed)?;
+    }
+    let (runs, keys) = (done.cases + met.sigkills, met.keys);
     Ok(format!("runs={runs} keys={keys} wrong=0 tombstones_early=0 offsets_changed=0"))
 }
 

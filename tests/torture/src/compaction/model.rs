@@ -27,7 +27,6 @@ pub(crate) struct Model {
     /// Offsets whose records were seen to be gone; and those that no power loss brings back.
     gone: BTreeSet<u64>,
     gone_for_good: BTreeSet<u64>,
-    next_timestamp: i64,
 }
 
 /// A record, when it was sent, and when a compaction can have met it first, in milliseconds; not later.
@@ -61,19 +60,12 @@ impl Model {
             kept: 0,
             gone: BTreeSet::new(),
             gone_for_good: BTreeSet::new(),
-            next_timestamp: 1,
         }
     }
 
     /// Where the next record goes.
     pub(crate) fn end(&self) -> u64 {
         self.records.len() as u64
-    }
-
-    /// The timestamp of a record that is about to be sent: no two have the same.
-    pub(crate) fn new_timestamp(&mut self) -> i64 {
-        self.next_timestamp += 1;
-        self.next_timestamp
     }
 
     /// Takes down a call that is about to be made at this time.
@@ -238,7 +230,7 @@ mod tests {
         let mut found = Found { end: 5, head: 4, ..Found::default() };
         for offset in 0..5_u8 {
             let value = (offset != 3).then(|| vec![offset]);
-            let timestamp = model.new_timestamp();
+            let timestamp = i64::from(offset);
             let sent = Sent { key: Some(vec![offset % 2]), value, headers: Vec::new(), timestamp };
             model.begin([sent.clone()], 900);
             found.records.insert(u64::from(offset), sent);
