@@ -23,6 +23,8 @@ pub(crate) struct LogFiles {
     pub(crate) start: u64,
     /// The offset of the next record.
     pub(crate) end: u64,
+    /// What its segments take, without their headers.
+    pub(crate) bytes: u64,
     /// By their offsets.
     pub(crate) records: BTreeMap<u64, Sent>,
     /// How many segments a compaction has written, and how many gaps and horizons are in them.
@@ -153,6 +155,7 @@ fn read_segment(
 ) -> Result<(), String> {
     let (mut at, is_compacted) = check_header(bytes, id, base)?;
     log.compacted += u64::from(is_compacted);
+    log.bytes += (bytes.len() - at) as u64;
     let mut batch: Vec<(u64, Sent)> = Vec::new();
     let mut next = base;
     while at < bytes.len() && Some(next) != limit {

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use ottla::storage::Disk;
 use ottla::{Broker, Clock, SystemClock};
 
-use super::choice::{check_served, found_of, read_files};
+use super::choice::{TOPIC, check_served, found_of, read_files};
 use super::model::Model;
-use super::tended::{Orders, Plan, RECENT, RECENT_SENDER, SERIALS};
+use super::tended::{ACKNOWLEDGED, ATTEMPTED, Orders, Plan, RECENT, RECENT_SENDER, SERIALS, STARTS};
 use crate::common::log_files::LogFiles;
 use crate::common::outcome::{Failure, Finding};
 use crate::common::random::Random;
@@ -28,12 +28,25 @@ pub(crate) struct Killed {
     is_created: bool,
 }
 
+/// What was about to be written when the process was killed is at most so much, in bytes.
+const CUT_OFF: u64 = 1_000;
+
 /// The topic of which the last part is kept, by offset.
 #[derive(Debug, Default)]
 struct Recent {
     records: Vec<(Sent, i64)>,
     acknowledged: usize,
     start: u64,
+}
+
+/// What one who sends has said.
+struct Said {
+    /// Where the log ended when it began.
+    start: u64,
+    /// When each call was made, in milliseconds; not later.
+    times: Vec<i64>,
+    /// How many of them were acknowledged.
+    acknowledged: usize,
 }
 
 impl Killed {
@@ -49,40 +62,30 @@ impl Killed {
         Orders { words: shared.path().to_path_buf(), seed: self.plan.seed, life: self.life }
     }
 
-    /// Takes down what the last process did, which has ended. Whether it had sent anything: then somebody has
-    /// to look before the next one sends.
-    pub(crate) fn hear(&mut self, shared: &Shared) -> bool {
-        let calls =
-            |sender: usize| [0, 1].map(|which| shared.attempted_units(sender, which).load(Ordering::Acquire));
-        let at = |sender: usize, call: u64| match shared.fate(sender, (call / UNITS) as usize, call % UNITS) {
-            Fate::Acknowledged(at) => at.cast_signed(),
-            _ => 0,
-        };
-        let mut has_sent = false;
+    /// Takes down what the last process did, which has ended.
+    pub(crate) fn hear(&mut self, shared: &Shared) -> Result<(), Failure> {
         for (sender, model) in self.models.iter_mut().enumerate() {
+            let Some(said) = Said::of(shared, sender) else { continue };
+            let place = |failure| within(failure, &format!("{TOPIC}-{sender}"));
+            model.end_at(said.start).map_err(place)?;
             let mut random = self.plan.random(self.life, sender);
             let mut serial = self.life * SERIALS;
-            let [attempted, acknowledged] = calls(sender);
-            for call in 0..attempted {
-                let records = self.plan.choice.records(&mut random, sender as u32, &mut serial);
-                model.begin(records, at(sender, call));
-                model.meet(u64::MAX, at(sender, call));
-                if call < acknowledged {
+            for (call, at) in said.times.iter().enumerate() {
+                model.begin(self.plan.choice.records(&mut random, sender as u32, &mut serial), *at);
+                model.meet(u64::MAX, *at);
+                if call < said.acknowledged {
                     model.acknowledge(model.end(), false);
                 }
-                has_sent = true;
             }
         }
+        let Some(said) = Said::of(shared, RECENT_SENDER) else { return Ok(()) };
+        self.recent.end_at(said.start).map_err(|failure| within(failure, RECENT))?;
         let mut random = self.plan.random(self.life, RECENT_SENDER);
         let mut serial = self.life * SERIALS;
-        let [attempted, acknowledged] = calls(RECENT_SENDER);
-        for call in 0..attempted {
-            self.recent.records.push((Plan::recent(&mut random, &mut serial), at(RECENT_SENDER, call)));
-            if call < acknowledged {
-                self.recent.acknowledged = self.recent.records.len();
-            }
-        }
-        has_sent || attempted > 0
+        self.recent.acknowledged = self.recent.records.len() + said.acknowledged;
+        let sent = said.times.iter().map(|at| (Plan::recent(&mut random, &mut serial), *at));
+        self.recent.records.extend(sent);
+        Ok(())
     }
 
     /// Compares what a broker has opened, which does nothing by itself, with what must be there. How many
@@ -95,7 +98,7 @@ impl Killed {
         mut see: impl FnMut(&LogFiles),
     ) -> Result<u64, Failure> {
         let now = SystemClock.now().as_millis();
-        let logs = read_files(&Disk, dir, super::choice::TOPIC)?;
+        let logs = read_files(&Disk, dir, TOPIC)?;
         let recent = read_files(&Disk, dir, RECENT)?;
         let has_sent = self.models.iter().any(|model| model.end() > 0) || !self.recent.records.is_empty();
         if (self.is_created || has_sent) && (logs.len() < self.models.len() || recent.is_empty()) {
@@ -104,10 +107,10 @@ impl Killed {
         self.is_created |= !recent.is_empty();
         let mut keys = 0;
         for (partition, (log, model)) in (0..).zip(logs.iter().zip(&mut self.models)) {
-            let place = format!("{}-{partition}", super::choice::TOPIC);
+            let place = format!("{}-{partition}", TOPIC);
             let found = model.reopen(&found_of(log), now).map_err(|failure| within(failure, &place));
             keys += found?;
-            check_served(broker, super::choice::TOPIC, partition, log, random)?;
+            check_served(broker, TOPIC, partition, log, random)?;
             see(log);
         }
         if let Some(log) = recent.first() {
@@ -118,14 +121,40 @@ impl Killed {
     }
 }
 
+impl Said {
+    /// `None` if the process did not come so far.
+    fn of(shared: &Shared, sender: usize) -> Option<Self> {
+        let word = |which: usize| shared.attempted_units(sender, which).load(Ordering::Acquire);
+        let at = |call: u64| match shared.fate(sender, (call / UNITS) as usize, call % UNITS) {
+            Fate::Acknowledged(at) => at.cast_signed(),
+            _ => 0,
+        };
+        let start = word(STARTS).checked_sub(1)?;
+        Some(Self {
+            start,
+            times: (0..word(ATTEMPTED)).map(at).collect(),
+            acknowledged: word(ACKNOWLEDGED) as usize,
+        })
+    }
+}
+
 impl Recent {
-    fn check(&mut self, log: &LogFiles, plan: &Plan, now: i64) -> Result<(), Failure> {
-        let fail = |finding, what: String| Err(Failure::new(finding, what));
-        let (end, start) = (log.end as usize, log.start as usize);
+    /// An open has found that the log ends there.
+    fn end_at(&mut self, offset: u64) -> Result<(), Failure> {
+        let end = offset as usize;
         if end < self.acknowledged || end > self.records.len() {
             let what = format!("it ends with {end}; {} were acknowledged", self.acknowledged);
-            return fail(Finding::Lost, what);
+            return Err(Failure::new(Finding::Lost, what));
         }
+        self.records.truncate(end);
+        self.acknowledged = end;
+        Ok(())
+    }
+
+    fn check(&mut self, log: &LogFiles, plan: &Plan, now: i64) -> Result<(), Failure> {
+        let fail = |finding, what: String| Err(Failure::new(finding, what));
+        self.end_at(log.end)?;
+        let (end, start) = (log.end as usize, log.start as usize);
         if log.start < self.start || start > end {
             return fail(Finding::CameBack, format!("it begins with {start}, and did with {}", self.start));
         }
@@ -137,18 +166,14 @@ impl Recent {
                 return fail(Finding::WrongBytes, format!("at {offset} is {sent:?}"));
             }
         }
-        self.records.truncate(end);
         if let Some((_, at)) = start.checked_sub(1).and_then(|last| self.records.get(last)) {
-            let bytes = |(sent, _): &(Sent, i64)| 40 + sent.value.as_ref().map_or(0, Vec::len) as u64;
-            let kept: u64 = self.records[start..].iter().map(bytes).sum();
-            // Padding counts too.
-            let is_much = kept + 8 * (end - start) as u64 >= plan.recent_bytes;
+            let is_much = log.bytes + CUT_OFF >= plan.recent_bytes;
             if !is_much && now - at <= plan.recent_age.cast_signed() {
-                let what = format!("{start} records are gone, and {kept} bytes are left; {plan:?}");
+                let what = format!("{start} records are gone, and {} bytes are left; {plan:?}", log.bytes);
                 return fail(Finding::Lost, what);
             }
         }
-        (self.start, self.acknowledged) = (log.start, end);
+        self.start = log.start;
         Ok(())
     }
 }

@@ -47,9 +47,9 @@ pub(super) fn child_main(words: &[String]) -> ExitCode {
 }
 
 fn parse(words: &[String]) -> Option<(&Path, Orders, Option<&str>)> {
-    let ([dir, words, seed, life], rest) = words.split_first_chunk::<4>()?;
-    let orders = Orders { words: words.into(), seed: seed.parse().ok()?, life: life.parse().ok()? };
-    Some((Path::new(dir), orders, rest.first().map(String::as_str)))
+    let (dir, rest) = words.split_first()?;
+    let (orders, rest) = rest.split_first_chunk::<3>()?;
+    Some((Path::new(dir), Orders::parse(orders)?, rest.first().map(String::as_str)))
 }
 
 /// Kills so many processes, in one directory after the other.
@@ -89,9 +89,8 @@ fn directory(
     for cycle in 0..cycles {
         let shared = Shared::create().map_err(|error| Failure::harness("share memory", error))?;
         let orders = killed.orders(&shared);
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let mut words = vec![text(place.path()), text(&orders.words)];
-        words.extend([orders.seed, orders.life].map(|number| number.to_string()));
+        let mut words = vec![place.path().to_string_lossy().into_owned()];
+        words.extend(orders.words());
         words.extend(options.bug.clone());
         let mut child = process::start(CHILD, &words)?;
         let waited = wait(&mut child, &shared, random);
@@ -104,8 +103,9 @@ fn directory(
         waited?;
         met.sigkills += 1;
         met.killed_compacting += u64::from(shared.get(Word::Stage) > 0);
-        // The next one may find what this one left, unless nobody could say where its records begin.
-        if killed.hear(&shared) || cycle + 1 == cycles || random.one_in(2) {
+        killed.hear(&shared).map_err(|failure| within(failure, &format!("before process {cycle}")))?;
+        // The next one finds what this one left, or what a look at it left.
+        if cycle + 1 == cycles || random.one_in(2) {
             let looked = look(place.path(), &mut killed, random, met);
             looked.map_err(|failure| within(failure, &format!("process {cycle}")))?;
         }

@@ -174,7 +174,16 @@ impl Model {
 
     /// Compares with what an open found, which from then on is what must be there. How many keys there are.
     pub(crate) fn reopen(&mut self, found: &Found, now: i64) -> Result<u64, Failure> {
-        let end = found.end as usize;
+        self.end_at(found.end)?;
+        self.check(found, now)?;
+        self.safe = self.kept;
+        self.keep_gone();
+        Ok(self.latest(found.end).len() as u64)
+    }
+
+    /// An open has found that the log ends there.
+    pub(crate) fn end_at(&mut self, offset: u64) -> Result<(), Failure> {
+        let end = offset as usize;
         if end < self.kept {
             let what = format!("it ends with {end}, and {} were safe", self.kept);
             return Err(Failure::new(Finding::Lost, what));
@@ -188,12 +197,10 @@ impl Model {
         }
         self.records.truncate(end);
         self.ends.retain(|batch| *batch <= end);
-        self.gone.retain(|offset| *offset < found.end);
-        self.gone_for_good.retain(|offset| *offset < found.end);
-        self.check(found, now)?;
-        (self.kept, self.safe) = (end, end);
-        self.keep_gone();
-        Ok(self.latest(found.end).len() as u64)
+        self.gone.retain(|gone| *gone < offset);
+        self.gone_for_good.retain(|gone| *gone < offset);
+        self.kept = end;
+        Ok(())
     }
 
     /// What is gone does not come back, even if the power goes.

@@ -23,6 +23,11 @@ pub(crate) const RECENT: &str = "recent";
 pub(crate) const RECENT_SENDER: usize = PARTITIONS - 1;
 /// So many calls each sender makes at most.
 const CALLS: u64 = 3_000;
+/// In which word a sender says how many calls it has begun, how many were acknowledged, and where the log ended
+/// before the first, plus one.
+pub(crate) const ATTEMPTED: usize = 0;
+pub(crate) const ACKNOWLEDGED: usize = 1;
+pub(crate) const STARTS: usize = 2;
 /// Timestamps of records that one process sends.
 pub(crate) const SERIALS: u64 = 1 << 32;
 
@@ -35,6 +40,17 @@ pub(crate) struct Orders {
     pub(crate) seed: u64,
     /// The how many-th process it is in its directory.
     pub(crate) life: u64,
+}
+
+impl Orders {
+    pub(crate) fn words(&self) -> Vec<String> {
+        let [seed, life] = [self.seed, self.life].map(|number| number.to_string());
+        vec![self.words.to_string_lossy().into_owned(), seed, life]
+    }
+
+    pub(crate) fn parse([words, seed, life]: &[String; 3]) -> Option<Self> {
+        Some(Self { words: words.into(), seed: seed.parse().ok()?, life: life.parse().ok()? })
+    }
 }
 
 /// What is chosen for a directory.
@@ -118,6 +134,9 @@ impl<'a> Caller<'a> {
         (sender, random): (usize, Random),
     ) -> Result<Self, Failure> {
         let producer = broker.producer(topic).map_err(unexpected("make a producer"))?;
+        let described = broker.describe_topic(topic).map_err(unexpected("describe a topic"))?;
+        let start = described.partitions[partition as usize].end_offset;
+        shared.attempted_units(sender, STARTS).store(start + 1, Ordering::Release);
         Ok(Self { shared, sender, partition, producer, calls: 0, random })
     }
 
@@ -126,10 +145,10 @@ impl<'a> Caller<'a> {
         let (call, sender) = (self.calls, self.sender);
         self.shared.decide(sender, (call / UNITS) as usize, call % UNITS, Fate::Acknowledged(now));
         self.calls += 1;
-        self.shared.attempted_units(sender, 0).store(self.calls, Ordering::Release);
+        self.shared.attempted_units(sender, ATTEMPTED).store(self.calls, Ordering::Release);
         let batch = records.iter().map(|sent| sent.build(&self.producer, self.partition));
         self.producer.send_batch(batch).map_err(unexpected("a send"))?;
-        self.shared.attempted_units(sender, 1).store(self.calls, Ordering::Release);
+        self.shared.attempted_units(sender, ACKNOWLEDGED).store(self.calls, Ordering::Release);
         self.shared.add(Word::Acknowledged, records.len() as u64);
         if self.random.one_in(64) {
             self.producer.flush().map_err(unexpected("a flush"))?;
