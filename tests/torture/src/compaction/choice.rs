@@ -33,16 +33,16 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// With times of these lengths, in milliseconds.
+    /// With times of these lengths, in milliseconds; without `lags`, there are none.
     pub(crate) fn new(random: &mut Random, retentions: &[u64], lags: &[u64]) -> Self {
         let millis = |random: &mut Random, of: &[u64]| Duration::from_millis(random.pick(of));
         let mut compaction = Compaction::by_key()
             .min_dirty_percent(random.below(51) as u32)
             .delete_retention(millis(random, retentions));
-        if random.one_in(3) {
+        if !lags.is_empty() && random.one_in(3) {
             compaction = compaction.min_lag(millis(random, lags));
         }
-        if random.one_in(3) {
+        if !lags.is_empty() && random.one_in(3) {
             compaction = compaction.max_lag(millis(random, lags).max(Duration::from_millis(1)));
         }
         Self {
