@@ -37,7 +37,7 @@ pub(crate) struct Segment {
     /// By the clock of the broker that made it, in milliseconds since the epoch; `i64::MAX` if its header is
     /// damaged. What the segments before it hold was appended by then.
     created: i64,
-    compacted: Option<CompactedTo>,
+    pub(super) compacted: Option<CompactedTo>,
     dir: LogDir,
     /// Shared by all who have it open. A lock of its own, held while it is opened.
     file: Mutex<Option<Weak<dyn StorageFile>>>,
@@ -174,11 +174,6 @@ impl Segment {
     /// What the frames of a sealed segment take.
     pub(super) fn sealed_bytes(&self) -> u64 {
         self.sealed_end.load(Ordering::Acquire).max(self.readable()).saturating_sub(self.first.position)
-    }
-
-    /// Whether compaction wrote its file.
-    pub(super) fn was_compacted(&self) -> bool {
-        self.compacted.is_some()
     }
 
     /// How far it was compacted, if it was, and nothing was cut off it since.

@@ -107,7 +107,7 @@ impl Killed {
         self.is_created |= !recent.is_empty();
         let mut keys = 0;
         for (partition, (log, model)) in (0..).zip(logs.iter().zip(&mut self.models)) {
-            let place = format!("{}-{partition}", TOPIC);
+            let place = format!("{TOPIC}-{partition}");
             let found = model.reopen(&found_of(log), now).map_err(|failure| within(failure, &place));
             keys += found?;
             check_served(broker, TOPIC, partition, log, random)?;
