@@ -159,7 +159,15 @@ fn read_segment(
     let mut batch: Vec<(u64, Sent)> = Vec::new();
     let mut next = base;
     while at < bytes.len() && Some(next) != limit {
-        let frame = frame(&bytes[at..], id).map_err(|what| format!("at byte {at}: {what}"))?;
+        let frame = match frame(&bytes[at..], id) {
+            Ok(frame) => frame,
+            // A sync mark may be torn that was behind all records.
+            Err(_) if is_compacted && next == u64_at(bytes, 64) && batch.is_empty() => break,
+            Err(what) => {
+                let place = format!("at byte {at} of {}, where {next} belongs", bytes.len());
+                return Err(format!("{place}, compacted: {is_compacted}, up to {limit:?}: {what}"));
+            }
+        };
         let (offset, kind) = (u64_at(frame, 8), frame[38]);
         if offset != next {
             return Err(format!("at byte {at}: offset {offset}, not {next}"));

@@ -211,7 +211,8 @@ impl<'a> Life<'a> {
     fn look_at_files(&mut self) -> Lived {
         let now = self.machine.now();
         let logs = read_files(&self.machine.disk, Path::new(DIR), TOPIC);
-        for (log, model) in logs?.iter().zip(&mut self.machine.models) {
+        let logs = logs.map_err(|failure| within(failure, "after a compaction"))?;
+        for (log, model) in logs.iter().zip(&mut self.machine.models) {
             model.check(&found_of(log), now)?;
             model.keep_gone();
         }
