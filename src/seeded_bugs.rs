@@ -34,6 +34,10 @@ pub enum Bug {
     AckBeforeWrite,
     /// A file that compaction has written gets its name before it is synced.
     CompactedUnsynced,
+    /// Files that compaction has merged are removed before the new one's name is safe.
+    MergedRemovedEarly,
+    /// A tombstone is removed by the compaction that meets it first.
+    TombstoneRemovedAtOnce,
     /// A member takes a partition that another one still reads.
     TakenBeforeReleased,
     /// A member commits what it polled before the partition was taken from it.
@@ -44,7 +48,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NoSyncBeforeRoll,
         Self::NoDirSyncAfterCreate,
         Self::NoDirSyncAfterRename,
@@ -58,6 +62,8 @@ impl Bug {
         Self::FailedSyncRetried,
         Self::AckBeforeWrite,
         Self::CompactedUnsynced,
+        Self::MergedRemovedEarly,
+        Self::TombstoneRemovedAtOnce,
         Self::TakenBeforeReleased,
         Self::LateCommitTaken,
         Self::BegunTooLate,
@@ -80,6 +86,8 @@ impl Bug {
             Self::FailedSyncRetried => "failed-sync-retried",
             Self::AckBeforeWrite => "ack-before-write",
             Self::CompactedUnsynced => "compacted-unsynced",
+            Self::MergedRemovedEarly => "merged-removed-early",
+            Self::TombstoneRemovedAtOnce => "tombstone-removed-at-once",
             Self::TakenBeforeReleased => "taken-before-released",
             Self::LateCommitTaken => "late-commit-taken",
             Self::BegunTooLate => "begun-too-late",

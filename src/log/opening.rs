@@ -80,6 +80,10 @@ impl PartitionLog {
         let end = FrameStart { offset: recovered.end_offset, position: tail.position() };
         let first_position = tail.active().first_frame().position;
         let mut stage = Stage::on_disk(end, DISK_TAIL_BYTES, CrcSeed::new(identity.id), first_position);
+        if tail.active().compacted.is_some() {
+            // Its horizons are not for what comes behind it.
+            stage.roll_next();
+        }
         // What is known is that it was there when it was opened.
         stage.note_appended(tail.active().known_created().unwrap_or(now).max(now));
         let upkeep = Arc::clone(&place.upkeep);

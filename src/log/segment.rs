@@ -37,7 +37,7 @@ pub(crate) struct Segment {
     /// By the clock of the broker that made it, in milliseconds since the epoch; `i64::MAX` if its header is
     /// damaged. What the segments before it hold was appended by then.
     created: i64,
-    compacted: Option<CompactedTo>,
+    pub(super) compacted: Option<CompactedTo>,
     dir: LogDir,
     /// Shared by all who have it open. A lock of its own, held while it is opened.
     file: Mutex<Option<Weak<dyn StorageFile>>>,

@@ -3,6 +3,7 @@
 use super::Compacted;
 use super::keys::LatestOffsets;
 use crate::record::frame::{Frame, GAP_BYTES, HORIZON_BYTES};
+use crate::seeded_bugs::{Bug, is_planted};
 
 /// What a pass knows, by which it decides.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl Sieve {
             (true, Some(met)) if self.now.saturating_sub(met) >= self.delete_retention => {
                 Verdict::RemoveTombstone
             }
+            (true, None) if is_planted(Bug::TombstoneRemovedAtOnce) => Verdict::RemoveTombstone,
             (true, horizon) => Verdict::KeepTombstone(horizon.or(Some(self.now))),
         }
     }

@@ -9,6 +9,7 @@ use super::Compacted;
 use crate::clock::{ManualClock, Timestamp};
 use crate::config::{Compaction, Durability, RecoveryPolicy, TopicConfig, TopicDefaults, TopicSettings};
 use crate::log::partition_log::PartitionLog;
+use crate::log::segment_header::segment_file_name;
 use crate::log::{Cursor, FileReads, Files, FlushQueue, FlushRequest, LogIdentity, LogPlace, Request};
 use crate::record::frame::NewRecord;
 use crate::storage::{DataDir, MemoryStorage, Storage};
@@ -326,4 +327,27 @@ fn a_tombstone_stays_until_it_was_there_long_enough_and_takes_the_key_with_it() 
         assert_eq!(subject.log.tombstones_removed_below(), 3);
         subject.check_compacted();
     }
+}
+
+/// The name of the last segment, of which nothing was synced, may be lost with the power.
+#[test]
+fn what_follows_a_compacted_segment_that_became_the_last_one_is_met_anew() {
+    let mut subject = Subject::new(true);
+    subject.append(&[(Some(1), true)], 10);
+    (0..100).for_each(|number| subject.append(&[(Some(2 + number % 2), false)], 100));
+    subject.compact(100);
+    let end = subject.head();
+    subject.log.close().expect("no fault");
+    let last = Path::new("/data/t-0").join(segment_file_name(end));
+    subject.disk.as_ref().expect("on disk").remove_file(&last).expect("it is there");
+    subject.appended.truncate(end as usize);
+    subject.reopen(true);
+    assert_eq!(subject.log.end_offset(), end);
+    subject.clock.advance(Duration::from_millis(2 * DELETE_RETENTION));
+    subject.append(&[(Some(3), true)], 10);
+    assert_eq!(subject.head(), end, "it is in a segment of its own");
+    (0..100).for_each(|_| subject.append(&[(Some(4), false)], 100));
+    subject.compact(100);
+    let seen = subject.check();
+    assert!(seen.iter().any(|record| record.0 == end), "the tombstone is there");
 }

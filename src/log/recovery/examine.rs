@@ -212,9 +212,12 @@ impl<'a> Examiner<'a> {
         }
         let file = &self.parts[begin].file;
         let first = file.first();
+        // What is known of it may be of the file in whose place compaction has put this one.
+        let is_compacted = file.good_header().is_some_and(|header| header.compacted.is_some());
         match self.request.known {
             Some(SyncedTo { end_offset, segment, position })
                 if segment == file.base_offset
+                    && !is_compacted
                     && (first.position..=file.len).contains(&position)
                     && end_offset >= first.offset =>
             {

@@ -10,6 +10,7 @@
 
 mod cases;
 mod common;
+mod compaction;
 mod faults;
 mod flips;
 mod full_disk;
@@ -30,7 +31,7 @@ use common::outcome::{Failure, say};
 type Mode = fn(&Options) -> Result<String, Failure>;
 
 /// Every mode, in the order of the help text.
-const MODES: [(&str, Mode); 8] = [
+const MODES: [(&str, Mode); 9] = [
     ("kill", kill::run),
     ("power", power::run),
     ("faults", faults::run),
@@ -38,6 +39,7 @@ const MODES: [(&str, Mode); 8] = [
     ("full-disk", full_disk::run),
     ("sync-failure", sync_failure::run),
     ("history", history::run),
+    ("compaction", compaction::run),
     ("self-test", self_test::run),
 ];
 
@@ -66,6 +68,7 @@ fn child_role(words: &[String]) -> Option<(Role, &[String])> {
     let (first, rest) = words.split_first()?;
     let role: Role = match first.as_str() {
         kill::CHILD => kill::child_main,
+        compaction::CHILD => compaction::child_main,
         full_disk::INSIDE => full_disk::inside_main,
         full_disk::WORKER => full_disk::worker_main,
         self_test::LIST => self_test::list_main,

@@ -5,10 +5,13 @@ pub(crate) mod outcome;
 pub(crate) mod random;
 
 pub(crate) mod bugs;
+pub(crate) mod format;
 pub(crate) mod ledger;
+pub(crate) mod log_files;
 pub(crate) mod name;
 pub(crate) mod process;
 pub(crate) mod sender;
+pub(crate) mod sent;
 pub(crate) mod shared;
 pub(crate) mod system;
 pub(crate) mod topics;

@@ -12,6 +12,7 @@ torture MODE [--seed N] [options]
   full-disk --rounds N   a file system without room (20)
   sync-failure --cases N syncs that fail
   history --seconds N    groups whose members come, go, die and stall: what everybody was told, checked (20)
+  compaction --cases N   a compacted topic, killed and without power at random, compared with a list (4000)
   self-test              puts known bugs back; each must be found
 
   --seed N      the same choices again

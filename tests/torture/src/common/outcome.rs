@@ -18,6 +18,12 @@ pub(crate) enum Finding {
     Skipped,
     /// A reader went back to records that it had read.
     Back,
+    /// A record is at another offset than before.
+    OffsetChanged,
+    /// What compaction had removed is there again.
+    CameBack,
+    /// A tombstone was removed before everybody had the time to see it.
+    TombstoneEarly,
     /// Two things were told that cannot both be so.
     Inconsistent,
     /// A record, a commit or a topic is there that nobody sent.
@@ -58,12 +64,15 @@ pub(crate) enum Finding {
 
 impl Finding {
     /// Every finding, for those who read the word back.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Lost,
         Self::Reordered,
         Self::Duplicated,
         Self::Skipped,
         Self::Back,
+        Self::OffsetChanged,
+        Self::CameBack,
+        Self::TombstoneEarly,
         Self::Inconsistent,
         Self::Invented,
         Self::WrongBytes,
@@ -92,6 +101,9 @@ impl Finding {
             Self::Duplicated => "duplicated",
             Self::Skipped => "skipped",
             Self::Back => "back",
+            Self::OffsetChanged => "offset-changed",
+            Self::CameBack => "came-back",
+            Self::TombstoneEarly => "tombstone-early",
             Self::Inconsistent => "inconsistent",
             Self::Invented => "invented",
             Self::WrongBytes => "wrong-bytes",

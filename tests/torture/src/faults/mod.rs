@@ -5,6 +5,7 @@
 
 mod failing;
 mod script;
+mod tended;
 
 use crate::cases::{Counts, run_all};
 use crate::common::options::Options;

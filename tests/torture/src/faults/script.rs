@@ -8,6 +8,7 @@ use ottla::storage::{OpenMode, Storage};
 use ottla::{Broker, Durability, Error, Raw, TopicConfig, TopicPartition};
 
 use super::failing::{Failing, Fault};
+use super::tended::Tended;
 use crate::common::outcome::{Failure, Finding};
 
 const DIR: &str = "/data";
@@ -18,7 +19,7 @@ const TOPICS: [(&str, u32, Durability); 2] =
 /// How often a partition is asked to go on when nothing fails any more.
 const TRIES: usize = 3;
 
-type Outcome = Result<(), Failure>;
+pub(super) type Outcome = Result<(), Failure>;
 
 /// A run of the script.
 pub(super) struct Script<'a> {
@@ -35,15 +36,16 @@ pub(super) struct Script<'a> {
     /// What a commit that failed was about to say.
     committing: BTreeMap<TopicPartition, BTreeSet<u64>>,
     next: u64,
+    tended: Tended,
     /// How many errors there were.
     pub(super) errors: u64,
 }
 
-fn wrong(finding: Finding, detail: impl Into<String>) -> Failure {
+pub(super) fn wrong(finding: Finding, detail: impl Into<String>) -> Failure {
     Failure::new(finding, detail)
 }
 
-fn value(number: u64, len: usize) -> Vec<u8> {
+pub(super) fn value(number: u64, len: usize) -> Vec<u8> {
     number.to_be_bytes().iter().copied().cycle().take(len.max(8)).collect()
 }
 
@@ -69,6 +71,7 @@ impl<'a> Script<'a> {
             committed: BTreeMap::new(),
             committing: BTreeMap::new(),
             next: 1,
+            tended: Tended::default(),
             errors: 0,
         }
     }
@@ -98,7 +101,8 @@ impl<'a> Script<'a> {
 
     fn open(&mut self) -> Outcome {
         let builder = Broker::builder().storage(self.storage.clone()).data_dir(DIR);
-        match builder.sync_interval(Duration::from_secs(3_600)).open() {
+        let builder = builder.sync_interval(Duration::from_secs(3_600));
+        match builder.housekeeping_interval(Duration::MAX).open() {
             Ok(broker) => {
                 let damaged = &broker.recovery_report().damaged;
                 if !damaged.is_empty() {
@@ -113,8 +117,10 @@ impl<'a> Script<'a> {
 
     fn make_topics(&mut self) -> Outcome {
         let Some(broker) = self.broker() else { return Ok(()) };
-        for (topic, partitions, level) in TOPICS {
-            let config = TopicConfig::new().partitions(partitions).segment_bytes(4096).durability(level);
+        let plain = TOPICS.map(|(topic, partitions, level)| {
+            (topic, TopicConfig::new().partitions(partitions).segment_bytes(4096).durability(level))
+        });
+        for (topic, config) in plain.into_iter().chain(Tended::topics()) {
             if !broker.list_topics().iter().any(|listed| listed == topic)
                 && let Err(error) = broker.create_topic(topic, config)
             {
@@ -127,7 +133,7 @@ impl<'a> Script<'a> {
     /// Sends to all partitions, so that some roll, and commits.
     fn work(&mut self, round: usize) -> Outcome {
         let Some(broker) = self.broker() else { return Ok(()) };
-        for topic in broker.list_topics() {
+        for topic in plain_topics(&broker) {
             for partition in 0..broker.describe_topic(&topic).map_or(0, |found| found.partitions.len() as u32)
             {
                 for len in [20, 1_700, 40] {
@@ -141,6 +147,9 @@ impl<'a> Script<'a> {
             {
                 self.refused("flush", &error)?;
             }
+        }
+        for (what, error) in self.tended.work(&broker)? {
+            self.refused(what, &error)?;
         }
         self.commit(&broker)
     }
@@ -194,7 +203,7 @@ impl<'a> Script<'a> {
     }
 
     fn commit(&mut self, broker: &Broker) -> Outcome {
-        let topics: Vec<String> = broker.list_topics();
+        let topics = plain_topics(broker);
         if topics.is_empty() {
             return Ok(());
         }
@@ -296,6 +305,7 @@ impl<'a> Script<'a> {
             return Err(wrong(Finding::NotResumed, "the broker does not open"));
         };
         self.check_sends(&broker)?;
+        self.tended.check_resumed(&broker)?;
         self.check_contents(&broker)?;
         if self.storage.has_retried_sync() {
             return Err(wrong(Finding::FalseAck, "a file was synced after a sync of it had failed"));
@@ -323,6 +333,9 @@ impl<'a> Script<'a> {
                 return Err(wrong(Finding::NotResumed, format!("{topic}: {health:?}")));
             }
             let partitions = broker.describe_topic(&topic).map_or(0, |found| found.partitions.len() as u32);
+            if is_tended(&topic) {
+                continue;
+            }
             for partition in 0..partitions {
                 let errors = self.errors;
                 self.send(broker, &topic, partition, 2_000)?;
@@ -351,6 +364,7 @@ impl<'a> Script<'a> {
                 self.check_partition(broker, topic, partition, &acknowledged)?;
             }
         }
+        self.tended.check(broker)?;
         let committed = broker.committed_offsets(GROUP);
         for (place, &offset) in &self.committed {
             let found = committed.get(place).map_or(0, |committed| committed.offset);
@@ -386,6 +400,15 @@ impl<'a> Script<'a> {
             Some(number) => Err(wrong(Finding::Invented, format!("record {number} was refused"))),
         }
     }
+}
+
+fn is_tended(topic: &str) -> bool {
+    Tended::topics().iter().any(|(tended, _)| *tended == topic)
+}
+
+/// Those that there are of the topics whose records stay.
+fn plain_topics(broker: &Broker) -> Vec<String> {
+    broker.list_topics().into_iter().filter(|topic| !is_tended(topic)).collect()
 }
 
 /// The numbers of a partition's records, by their offsets.

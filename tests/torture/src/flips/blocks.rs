@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use super::damage::Damage;
-use super::format;
 use super::harmed::{Claim, log_of};
 use super::image::{COMMITS, DIR, Image};
+use crate::common::format;
 use crate::common::random::Random;
 
 /// A sector, and a page.

@@ -7,12 +7,13 @@ use ottla::{Broker, RecoveryPolicy};
 use super::Met;
 use super::damage::{Damage, Kind};
 use super::harmed::{Claim, Harmed};
-use super::image::{DIR, Image, LOGS, Sent, place};
+use super::image::{DIR, Image, LOGS, place};
 use super::look::{self, Opening, Taken};
 use super::oracle::{How, Seen, check_verified, judge};
 use super::storage::{Boot, Machine};
 use crate::common::outcome::{Failure, Finding};
 use crate::common::random::Random;
+use crate::common::sent::Sent;
 
 /// What a case is, for people.
 pub(super) fn describe(image: &Image, damage: &Damage) -> String {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::format::{self, HEADER_BYTES, What};
 use super::image::{COMMITS, DIR, Image, LOGS, Log};
 use super::storage::Files;
+use crate::common::format::{self, HEADER_BYTES, What};
 
 /// What good records may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

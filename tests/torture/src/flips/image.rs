@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::{
-    Broker, Consumer, Durability, ManualClock, Producer, Raw, Record, RecordBuilder, Timestamp, TopicConfig,
-    TopicPartition,
-};
+use ottla::{Broker, Consumer, Durability, ManualClock, Raw, Timestamp, TopicConfig, TopicPartition};
 
-use super::format::{self, FrameAt, What};
 use super::storage::{Files, Machine};
+use crate::common::format::{self, FrameAt, What};
 use crate::common::outcome::{Failure, Finding};
 use crate::common::random::Random;
+use crate::common::sent::Sent;
 
 pub(super) const DIR: &str = "/data";
 pub(super) const GROUP: &str = "audit";
@@ -25,15 +23,6 @@ const TOPICS: [(&str, u32, Durability); 2] =
 pub(super) const LOGS: [(&str, u32); 3] = [("orders", 0), ("orders", 1), ("ledger", 0)];
 /// The number of the log of commits, which comes behind them.
 pub(super) const COMMITS: usize = LOGS.len();
-
-/// A record as it was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
-    pub(super) timestamp: i64,
-}
 
 /// A directory.
 #[derive(Clone, Debug)]
@@ -244,38 +233,6 @@ impl Log {
     /// The frames of records, by offset.
     pub(super) fn record_frames(&self) -> impl Iterator<Item = &FrameAt> {
         self.frames.iter().filter(|frame| matches!(frame.what, What::Record { .. }))
-    }
-}
-
-impl Sent {
-    pub(super) fn of(record: &Record<'_, Raw, Raw>) -> Self {
-        let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-        let headers = record.headers().map(|header| (header.name.to_owned(), owned(header.value)));
-        Self {
-            key: owned(record.key_bytes()),
-            value: owned(record.value_bytes()),
-            headers: headers.collect(),
-            timestamp: record.timestamp().as_millis(),
-        }
-    }
-
-    pub(super) fn build<'a>(
-        &'a self,
-        producer: &'a Producer<Raw, Raw>,
-        partition: u32,
-    ) -> RecordBuilder<'a, Raw, Raw> {
-        let mut record = match (&self.value, &self.key) {
-            (Some(value), Some(key)) => producer.record(value).key(key),
-            (Some(value), None) => producer.record(value),
-            (None, key) => producer.tombstone(key.as_deref().unwrap_or_default()),
-        };
-        for (name, value) in &self.headers {
-            record = match value {
-                Some(value) => record.header(name, value),
-                None => record.null_header(name),
-            };
-        }
-        record.partition(partition).timestamp(Timestamp::from_millis(self.timestamp))
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use ottla::storage::Storage;
 use ottla::{Broker, Error, Raw, RecoveryPolicy};
 
-use super::image::{COMMITS, DIR, GROUP, LOGS, Sent, number_of, place};
+use super::image::{COMMITS, DIR, GROUP, LOGS, number_of, place};
 use super::oracle::{Seen, SeenLog};
 use super::storage::Machine;
 use crate::common::outcome::{Failure, Finding};
+use crate::common::sent::Sent;
 
 /// How a directory is opened.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,7 +8,6 @@
 mod blocks;
 mod case;
 mod damage;
-mod format;
 mod harmed;
 mod image;
 mod look;

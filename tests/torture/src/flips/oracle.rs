@@ -4,9 +4,10 @@
 use std::fmt::Display;
 
 use super::harmed::{Claim, Found, Harmed};
-use super::image::{COMMITS, LOGS, Sent, place};
+use super::image::{COMMITS, LOGS, place};
 use super::storage::Boot;
 use crate::common::outcome::{Failure, Finding};
+use crate::common::sent::Sent;
 
 /// What a broker said when it was opened, and what was read from it.
 #[derive(Clone, Debug, Default)]

@@ -19,6 +19,10 @@ use crate::common::random::Random;
 use crate::common::sender::Sender;
 use crate::common::shared::{OPENS_DIRECTORY, OPENS_TOPICS, PARTITIONS, SENDERS, Shared, Word};
 use crate::common::topics::{self, GROUP, TOPICS, home, open_topics, partition_of};
+use crate::compaction::tended;
+
+/// In place of the orders for topics that there are not.
+const NONE: &str = "-";
 
 /// What a child is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub(crate) struct Orders {
     pub(crate) large_bytes: u64,
     /// The most that one write to a file takes.
     pub(crate) piece_bytes: u64,
+    /// Of topics that the broker gives records of up, if there are some.
+    pub(crate) tended: Option<tended::Orders>,
     pub(crate) bug: Option<String>,
 }
 
@@ -55,6 +61,7 @@ impl Orders {
             self.piece_bytes,
         ];
         words.extend(numbers.map(|number| number.to_string()));
+        words.extend(self.tended.as_ref().map_or_else(|| vec![NONE.to_owned()], tended::Orders::words));
         words.extend(self.bug.clone());
         words
     }
@@ -66,6 +73,13 @@ impl Orders {
         for (number, word) in parsed.iter_mut().zip(numbers) {
             *number = word.parse().ok()?;
         }
+        let (tended, rest) = match rest.split_first()? {
+            (none, rest) if none == NONE => (None, rest),
+            _ => {
+                let (words, rest) = rest.split_first_chunk::<3>()?;
+                (Some(tended::Orders::parse(words)?), rest)
+            }
+        };
         let [seed, first_sender, senders, segment_bytes, power_loss, large_bytes, piece_bytes] = parsed;
         Some(Self {
             dir: PathBuf::from(&paths[0]),
@@ -77,6 +91,7 @@ impl Orders {
             power_loss: power_loss != 0,
             large_bytes,
             piece_bytes,
+            tended,
             bug: rest.first().cloned(),
         })
     }
@@ -101,7 +116,10 @@ fn run(orders: &Orders, shared: &Arc<Shared>) -> Result<(), Failure> {
     shared.set(Word::Opening, OPENS_DIRECTORY);
     let storage = Watched::new(Arc::clone(shared), orders.piece_bytes as usize);
     let level = if orders.power_loss { Durability::PowerLoss } else { Durability::ProcessCrash };
+    let tended = orders.tended.as_ref().map(Tended::new).transpose()?;
+    let interval = tended.as_ref().map_or(Duration::MAX, |tended| tended.plan.housekeeping_interval);
     let builder = Broker::builder().data_dir(&orders.dir).durability(level).storage(storage);
+    let builder = builder.housekeeping_interval(interval);
     let broker = builder.open().map_err(unexpected("the directory does not open"))?;
     shared.set(Word::Recovering, 0);
     shared.set(Word::Opening, OPENS_TOPICS);
@@ -109,6 +127,9 @@ fn run(orders: &Orders, shared: &Arc<Shared>) -> Result<(), Failure> {
     open_topics(&broker, orders.segment_bytes).map_err(unexpected("a topic cannot be opened"))?;
     shared.set(Word::Opening, 0);
     thread::scope(|scope| {
+        if let Some(Tended { shared: words, plan, life }) = &tended {
+            end_with(shared, tended::begin(scope, &broker, words, (plan, *life)));
+        }
         for index in 0..(orders.senders as usize).min(SENDERS) {
             let broker = &broker;
             scope.spawn(move || end_with(shared, send_all(broker, shared, orders, index)));
@@ -116,6 +137,20 @@ fn run(orders: &Orders, shared: &Arc<Shared>) -> Result<(), Failure> {
         end_with(shared, read_and_commit(&broker, shared));
     });
     Ok(())
+}
+
+/// What belongs to the topics that the broker gives records of up.
+struct Tended {
+    shared: Shared,
+    plan: tended::Plan,
+    life: u64,
+}
+
+impl Tended {
+    fn new(orders: &tended::Orders) -> Result<Self, Failure> {
+        let shared = Shared::open(&orders.words).map_err(|error| Failure::harness("share memory", error))?;
+        Ok(Self { shared, plan: tended::Plan::new(orders.seed), life: orders.life })
+    }
 }
 
 fn send_all(broker: &Broker, shared: &Shared, orders: &Orders, index: usize) -> Result<(), Failure> {
@@ -176,10 +211,13 @@ mod tests {
             power_loss: true,
             large_bytes: 5,
             piece_bytes: 6,
+            tended: None,
             bug: None,
         };
         assert_eq!(Orders::parse(&orders.words()), Some(orders.clone()));
         orders.bug = Some("a-bug".to_owned());
+        assert_eq!(Orders::parse(&orders.words()), Some(orders.clone()));
+        orders.tended = Some(tended::Orders { words: PathBuf::from("/others"), seed: 7, life: 8 });
         assert_eq!(Orders::parse(&orders.words()), Some(orders));
     }
 }

@@ -23,6 +23,7 @@ use crate::common::process::{self, failure_said, unexpected};
 use crate::common::random::Random;
 use crate::common::shared::{PARTITIONS, SENDERS, Shared, Word};
 use crate::common::{system, topics};
+use crate::compaction::killed::Killed;
 use child::Orders;
 use moment::{Met, Moment};
 
@@ -62,10 +63,11 @@ pub(crate) fn run(options: &Options) -> Result<String, Failure> {
         }
     }
     let Run { cycles, acknowledged, torn, met, .. } = run;
-    say(&format!("looks={} in_sync={} in_commit={} kept={}", run.looks, met.sync, met.commit, run.kept));
+    let (looks, kept, keys) = (run.looks, run.kept, run.keys);
+    say(&format!("looks={looks} in_sync={} in_commit={} kept={kept} keys={keys}", met.sync, met.commit));
     if cycles >= CYCLES_TO_MEET_ALL {
         let counts = [("in_open", met.open), ("in_roll", met.roll), ("in_recovery", met.recovery)];
-        require_all(&[&counts[..], &[("torn", torn)]].concat())?;
+        require_all(&[&counts[..], &[("torn", torn), ("keys", keys)]].concat())?;
         if acknowledged < cycles * ACKNOWLEDGED_PER_CYCLE {
             let what = format!("{acknowledged} records in {cycles} cycles are fewer than a thousand each");
             return Err(Failure::new(Finding::NothingExercised, what));
@@ -89,6 +91,8 @@ struct Run {
     looks: u64,
     /// How many of the torn tails are kept in a file.
     kept: u64,
+    /// How many keys of compacted topics were looked for.
+    keys: u64,
 }
 
 /// A directory that one child after the other uses.
@@ -98,6 +102,8 @@ struct Directory<'a> {
     random: Random,
     place: TempDir,
     ledger: Ledger,
+    /// Topics that the broker gives records of up: in every other directory.
+    tended: Option<Killed>,
     next_sender: u64,
     segment_bytes: u64,
     power_loss: bool,
@@ -116,6 +122,7 @@ impl<'a> Directory<'a> {
             number,
             place: place.map_err(|error| Failure::harness("make a directory", error))?,
             ledger: Ledger::default(),
+            tended: random.one_in(2).then(|| Killed::new(random.next())),
             next_sender: 0,
             segment_bytes: random.range(4 << 10..(64 << 10) + 1),
             power_loss: random.one_in(2),
@@ -142,8 +149,9 @@ impl<'a> Directory<'a> {
 
     /// Starts a child, kills it, and takes down what it had acknowledged.
     fn kill_one(&mut self, run: &mut Run) -> Result<(), Failure> {
-        let shared = Shared::create().map_err(|error| Failure::harness("share memory", error))?;
-        let orders = self.orders(&shared);
+        let share = || Shared::create().map_err(|error| Failure::harness("share memory", error));
+        let (shared, tended) = (share()?, share()?);
+        let orders = self.orders(&shared, &tended);
         let moment = Moment::choose(&mut self.random, self.needs_recovery, orders.large_bytes > 0);
         let mut child = process::start(CHILD, &orders.words())?;
         let waited = moment.wait_for(&mut child, &shared, orders.senders);
@@ -151,18 +159,20 @@ impl<'a> Directory<'a> {
         drop(child.kill());
         let status = child.wait().map_err(|error| Failure::harness("wait for a child", error))?;
         if status.signal() != Some(SIGKILL) {
-            return Err(failure_said(&shared.text(), &format!("the child ended by itself: {status}")));
+            let text = [shared.text(), tended.text()].concat();
+            return Err(failure_said(&text, &format!("the child ended by itself: {status}")));
         }
         run.cycles += 1;
         run.acknowledged += shared.get(Word::Acknowledged);
         run.met.add(&shared, self.needs_recovery);
         self.ledger.hear(&shared, orders.first_sender);
+        self.tended.as_mut().map_or(Ok(()), |killed| killed.hear(&tended))?;
         self.needs_recovery = true;
         // If it stood still, what it had acknowledged may say why.
         waited.or_else(|stuck| self.look(run).and(Err(stuck)))
     }
 
-    fn orders(&mut self, shared: &Shared) -> Orders {
+    fn orders(&mut self, shared: &Shared, tended: &Shared) -> Orders {
         let random = &mut self.random;
         let first_sender = self.next_sender;
         self.next_sender += SENDERS as u64;
@@ -177,6 +187,7 @@ impl<'a> Directory<'a> {
             large_bytes: if random.one_in(2) { random.range(1 << 20..8 << 20) } else { 0 },
             // Half of them write as the library asks them to.
             piece_bytes: if random.one_in(2) { random.range(4 << 10..256 << 10) } else { u64::MAX >> 1 },
+            tended: self.tended.as_mut().map(|killed| killed.orders(tended)),
             bug: self.options.bug.clone(),
         }
     }
@@ -185,7 +196,8 @@ impl<'a> Directory<'a> {
     fn look(&mut self, run: &mut Run) -> Result<(), Failure> {
         let verified = if self.random.one_in(3) { Some(self.verify()?) } else { None };
         let read = if self.random.one_in(6) { Some(self.read_only()?) } else { None };
-        let opened = Broker::open(self.place.path());
+        let builder = Broker::builder().data_dir(self.place.path());
+        let opened = builder.housekeeping_interval(Duration::MAX).open();
         let broker = opened.map_err(unexpected("after a kill the directory does not open"))?;
         topics::healthy(&broker)?;
         run.looks += 1;
@@ -203,6 +215,9 @@ impl<'a> Directory<'a> {
             return Err(Failure::new(Finding::WrongReport, "opened to be read, it held something else"));
         }
         self.ledger.check(contents)?;
+        if let Some(killed) = &mut self.tended {
+            run.keys += killed.look(self.place.path(), &broker, &mut self.random, |_| {})?;
+        }
         self.needs_recovery = false;
         if self.random.one_in(3) {
             broker.close().map_err(unexpected("the broker does not close"))?;
@@ -218,12 +233,15 @@ impl<'a> Directory<'a> {
             if !verdict.damage.is_empty() {
                 return Err(Failure::new(Finding::Fenced, format!("verify: {:?}", verdict.damage)));
             }
-            let is_whole = verdict.records == verdict.end_offset - verdict.start_offset;
+            let place = &verdict.partition;
+            let partition = topics::partition_of(&place.topic, place.partition);
+            // Of what is compacted, some is gone.
+            let is_whole =
+                verdict.records == verdict.end_offset - verdict.start_offset || partition.is_none();
             if !is_whole || verdict.synced_offset > verdict.end_offset {
                 return Err(Failure::new(Finding::WrongReport, format!("{verdict:?}")));
             }
-            let place = &verdict.partition;
-            if let Some(partition) = topics::partition_of(&place.topic, place.partition) {
+            if let Some(partition) = partition {
                 ends[partition] = verdict.end_offset as usize;
             }
         }

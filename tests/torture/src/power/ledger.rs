@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ottla::Durability;
 
 use super::log_ledger::{FoundLog, LogLedger};
+use super::tended::Tended;
 use crate::common::outcome::{Failure, Finding};
 
 /// What ended a life.
@@ -26,6 +27,8 @@ pub(crate) struct Ledger {
     pub(crate) commit_level: Durability,
     pub(crate) topics: [TopicLedger; TOPICS.len()],
     commits: BTreeMap<Place, Commits>,
+    /// What the broker gives up on request, if it does.
+    pub(crate) tended: Option<Tended>,
 }
 
 #[derive(Clone, Debug)]
@@ -164,6 +167,7 @@ impl Ledger {
             commit_level,
             topics: [Durability::PowerLoss, Durability::ProcessCrash].map(TopicLedger::new),
             commits: BTreeMap::new(),
+            tended: None,
         }
     }
 
@@ -197,6 +201,7 @@ impl Ledger {
         for commits in self.commits.values_mut() {
             commits.safe = commits.acknowledged;
         }
+        self.tended.iter_mut().for_each(Tended::closed);
     }
 
     pub(crate) fn lose(&mut self, loss: Loss) {
@@ -207,6 +212,7 @@ impl Ledger {
         for commits in self.commits.values_mut() {
             commits.acknowledged = commits.safe;
         }
+        self.tended.iter_mut().for_each(Tended::lose_power);
     }
 
     /// How many records must be there.

@@ -20,9 +20,9 @@ use crate::common::random::Random;
 use crate::sim::disk::SimDisk;
 
 /// With the internal topic, seven logs: as many as one thread opens.
-const MOST_PARTITIONS: u32 = 3;
+pub(super) const MOST_PARTITIONS: u32 = 3;
 const SMALLEST: u64 = 40;
-const NEVER: Duration = Duration::from_secs(3_600);
+pub(crate) const NEVER: Duration = Duration::from_secs(3_600);
 
 /// How brokers are opened in a case.
 #[derive(Clone, Copy, Debug)]
@@ -45,9 +45,9 @@ struct OnItsWay {
 
 /// A broker that is open.
 pub(crate) struct Life<'a> {
-    disk: &'a SimDisk,
-    ledger: &'a mut Ledger,
-    random: &'a mut Random,
+    pub(super) disk: &'a SimDisk,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) random: &'a mut Random,
     habits: Habits,
     pub(crate) broker: Broker,
     producers: Vec<Producer<Raw, Raw>>,
@@ -68,10 +68,10 @@ impl From<Failure> for Ended {
     }
 }
 
-type Lived<T = ()> = Result<T, Ended>;
+pub(crate) type Lived<T = ()> = Result<T, Ended>;
 
 /// What an error means: nothing, when the power is off.
-fn answer(disk: &SimDisk, what: &str) -> impl Fn(Error) -> Ended {
+pub(crate) fn answer(disk: &SimDisk, what: &str) -> impl Fn(Error) -> Ended {
     move |error| {
         if disk.is_off() {
             Ended::Off
@@ -85,14 +85,21 @@ fn answer(disk: &SimDisk, what: &str) -> impl Fn(Error) -> Ended {
 pub(crate) fn open(disk: &SimDisk, ledger: &mut Ledger, habits: Habits) -> Lived<Broker> {
     let interval = if habits.syncs_itself { Duration::from_millis(1) } else { NEVER };
     let broker = Broker::builder().storage(disk.clone()).data_dir(DIR).durability(habits.commit_level);
-    let broker = broker.sync_interval(interval).open().map_err(answer(disk, "open"))?;
+    let broker = broker.sync_interval(interval).housekeeping_interval(Duration::MAX);
+    let broker = broker.open().map_err(answer(disk, "open"))?;
     let found = check_well(&broker, disk).and_then(|()| read(&broker));
     match found {
         Err(_) if disk.is_off() => Err(Ended::Off),
         Err(failure) => Err(Ended::Failed(with_report(failure, &broker))),
         Ok(found) => {
-            ledger.check(&found).map_err(|failure| Ended::Failed(with_report(failure, &broker)))?;
-            Ok(broker)
+            let tended = |ledger: &mut Ledger| {
+                ledger.tended.as_mut().map_or(Ok(()), |tended| tended.check(&broker, disk))
+            };
+            match ledger.check(&found).and_then(|()| tended(ledger)) {
+                Err(_) if disk.is_off() => Err(Ended::Off),
+                Err(failure) => Err(Ended::Failed(with_report(failure, &broker))),
+                Ok(()) => Ok(broker),
+            }
         }
     }
 }
@@ -121,12 +128,19 @@ impl<'a> Life<'a> {
             if !broker.list_topics().iter().any(|listed| listed == topic) {
                 let level = [Durability::PowerLoss, Durability::ProcessCrash][number];
                 let partitions = 1 + random.below(2) as u32;
-                let config = TopicConfig::new().partitions(partitions).segment_bytes(4096).durability(level);
+                let mut config =
+                    TopicConfig::new().partitions(partitions).segment_bytes(4096).durability(level);
+                if let Some(tended) = &ledger.tended {
+                    config = tended.config(number, config);
+                }
                 ledger.topics[number].growing(partitions);
                 broker.create_topic(topic, config).map_err(answer(disk, "create a topic"))?;
                 ledger.topics[number].created(partitions);
             }
             producers.push(broker.producer(topic).map_err(answer(disk, "make a producer"))?);
+        }
+        if let Some(tended) = &mut ledger.tended {
+            tended.begin(&broker, disk)?;
         }
         let consumer = broker.consumer().topics(TOPICS).group(GROUP).on_out_of_range(OutOfRange::Earliest);
         let consumer = consumer.build().map_err(answer(disk, "make a consumer"))?;
@@ -172,6 +186,9 @@ impl<'a> Life<'a> {
     }
 
     fn step(&mut self) -> Lived {
+        if self.ledger.tended.is_some() && self.random.one_in(5) {
+            return self.tend();
+        }
         let topic = self.random.below(TOPICS.len() as u64) as usize;
         match self.random.below(100) {
             0..30 => self.send(topic),

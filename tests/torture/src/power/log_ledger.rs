@@ -34,6 +34,11 @@ impl LogLedger {
         self.records.len()
     }
 
+    /// What it was given.
+    pub(crate) fn records(&self) -> &[Name] {
+        &self.records
+    }
+
     /// Takes down a call that is about to be made, with records of these sizes; they.
     pub(crate) fn begin(&mut self, partition: u32, lens: &[u32]) -> Vec<Name> {
         let (unit, of) = (self.next_unit, lens.len() as u32);

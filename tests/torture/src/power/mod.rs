@@ -7,6 +7,7 @@ pub(crate) mod found;
 pub(crate) mod ledger;
 pub(crate) mod life;
 pub(crate) mod log_ledger;
+mod tended;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use crate::sim::disk::SimDisk;
 use found::DIR;
 use ledger::{Ledger, Loss, within};
 use life::{Ended, Habits, Life, open};
+use tended::Tended;
 
 const CASES: u64 = 20_000;
 /// From so many cases on, every count has to be more than zero.
@@ -97,7 +99,8 @@ impl Case {
     fn new(random: &mut Random) -> Self {
         let commit_level = random.pick(&[Durability::ProcessCrash, Durability::PowerLoss]);
         let habits = Habits { commit_level, syncs_itself: random.one_in(8), enqueues: random.one_in(4) };
-        let (disk, ledger) = (SimDisk::default(), Ledger::new(commit_level));
+        let (disk, mut ledger) = (SimDisk::default(), Ledger::new(commit_level));
+        ledger.tended = random.one_in(3).then(|| Tended::new(random));
         Self { disk, ledger, habits, is_closed: false, is_half_mended: false, owed: None }
     }
 

@@ -47,8 +47,15 @@ const fn history(bug: &'static str, findings: &'static [Finding]) -> Plan {
     Plan { bug, mode: "history", options: &["--seconds", "6"], findings, attempts: 3 }
 }
 
+/// What compaction must not do.
+const COMPACTED: &[Finding] = &[Finding::Lost, Finding::WrongBytes, Finding::Fenced, Finding::CameBack];
+
+const fn compaction(bug: &'static str, findings: &'static [Finding]) -> Plan {
+    Plan { bug, mode: "compaction", options: &["--cases", "1200", "--cycles", "0"], findings, attempts: 1 }
+}
+
 /// The bugs, in the order in which the library lists them.
-pub(crate) const PLANS: [Plan; 15] = [
+pub(crate) const PLANS: [Plan; 18] = [
     power("no-sync-before-roll", TAKEN),
     power("no-dir-sync-after-create", TAKEN),
     power("no-dir-sync-after-rename", TAKEN),
@@ -67,6 +74,9 @@ pub(crate) const PLANS: [Plan; 15] = [
         attempts: 1,
     },
     kill("ack-before-write", &[Finding::Lost, Finding::FalseAck]),
+    power("compacted-unsynced", TAKEN),
+    compaction("merged-removed-early", COMPACTED),
+    compaction("tombstone-removed-at-once", &[Finding::TombstoneEarly]),
     history("taken-before-released", TANGLED),
     history("late-commit-taken", TANGLED),
     history("begun-too-late", &[Finding::Lost, Finding::Skipped, Finding::WrongError]),

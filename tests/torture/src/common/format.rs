@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// A frame, and where it is.
 #[derive(Clone, Debug)]
-pub(super) struct FrameAt {
-    pub(super) path: PathBuf,
-    pub(super) bytes: Range<usize>,
-    pub(super) what: What,
+pub(crate) struct FrameAt {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Range<usize>,
+    pub(crate) what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     Record {
         offset: u64,
         /// More records of the same batch follow.
@@ -23,33 +23,50 @@ pub(super) enum What {
     Mark { synced: u64 },
 }
 
-pub(super) const HEADER_BYTES: usize = 64;
+pub(crate) const HEADER_BYTES: usize = 64;
 
 /// What the header of a segment says.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
-    pub(super) first: usize,
-    pub(super) partition_id: u64,
-    pub(super) base_offset: u64,
-    pub(super) recovery_point: u64,
+pub(crate) struct Header {
+    pub(crate) first: usize,
+    pub(crate) partition_id: u64,
+    pub(crate) base_offset: u64,
+    pub(crate) recovery_point: u64,
 }
 
-pub(super) fn crc32(bytes: impl IntoIterator<Item = u8>) -> u32 {
-    !bytes.into_iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
-    })
+/// Of each byte by itself.
+const CRC_TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
+pub(crate) fn crc32(bytes: impl IntoIterator<Item = u8>) -> u32 {
+    !bytes
+        .into_iter()
+        .fold(!0, |crc: u32, byte| (crc >> 8) ^ CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)])
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes[at..].first_chunk().map_or(0, |part| u32::from_le_bytes(*part))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..].first_chunk().map_or(0, |part| u64::from_le_bytes(*part))
 }
 
 /// The header of a segment, if there is a good one.
-pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, String> {
     let Some(header) = bytes.get(..HEADER_BYTES) else { return Err("there is no header".to_owned()) };
     if !header.starts_with(b"OTTLALOG\x01\0\0\0") || crc32(header[..60].iter().copied()) != u32_at(header, 60)
     {
@@ -64,7 +81,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
 }
 
 /// All frames of a whole segment.
-pub(super) fn frames(path: &Path, bytes: &[u8]) -> Result<Vec<FrameAt>, String> {
+pub(crate) fn frames(path: &Path, bytes: &[u8]) -> Result<Vec<FrameAt>, String> {
     let header = header(bytes)?;
     let mut frames = Vec::new();
     let mut at = header.first;
@@ -95,7 +112,7 @@ fn crc_of(frame: &[u8], partition_id: u64) -> u32 {
 
 /// Frames like this one with lengths that contradict each other, or headers that do not fill their bytes, and
 /// yet the right checksum.
-pub(super) fn forged(frame: &[u8], partition_id: u64) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn forged(frame: &[u8], partition_id: u64) -> impl Iterator<Item = Vec<u8>> {
     const LENGTH: usize = 4;
     const VALUE: usize = 24;
     const HEADERS: usize = 32;
@@ -119,7 +136,7 @@ pub(super) fn forged(frame: &[u8], partition_id: u64) -> impl Iterator<Item = Ve
 }
 
 /// The frame at the front of `bytes`.
-fn frame(bytes: &[u8], partition_id: u64) -> Result<&[u8], String> {
+pub(crate) fn frame(bytes: &[u8], partition_id: u64) -> Result<&[u8], String> {
     let Some(header) = bytes.get(..40) else { return Err("no frame".to_owned()) };
     let len = u32_at(header, 4) as usize;
     let part = |at| Some(u32_at(header, at)).filter(|len| *len != u32::MAX).unwrap_or(0) as usize;
