@@ -118,7 +118,9 @@ impl PartitionLog {
             trace::retention(&self.identity().topic, self.identity().partition, start_offset, records, bytes);
         }
         if let Some(compaction) = &care.compaction {
-            let done = self.compact(compaction, self.upkeep().now_as_timestamp())?;
+            // A record that finds no room is reason enough.
+            let anything = compaction.clone().min_dirty_percent(0);
+            let done = self.compact(&anything, self.upkeep().now_as_timestamp())?;
             if done != Compacted::default() {
                 let Compacted { records, bytes, tombstones } = done;
                 trace::compaction(

@@ -41,6 +41,11 @@ impl AppendTimes {
         }
     }
 
+    /// One chunk is in the place of those from `base_offset` to before `end_offset`.
+    pub(super) fn join_chunks(&mut self, base_offset: u64, end_offset: u64) {
+        self.chunks.retain(|(_, begin)| *begin <= base_offset || *begin >= end_offset);
+    }
+
     /// There is no chunk any more.
     pub(super) fn forget_chunks(&mut self) {
         self.chunks = VecDeque::new();
@@ -62,8 +67,12 @@ mod tests {
         times.note(300);
         let by: Vec<_> = [1, 10, 11, 20, 21].map(|offset| times.by(offset)).into();
         assert_eq!(by, [100, 100, 100, 100, 300].map(Some));
-        times.begin_chunk(30, 20);
-        assert_eq!(times.chunks, [(300, 30)]);
+        times.begin_chunk(30, 0);
+        times.join_chunks(10, 30);
+        let by: Vec<_> = [10, 20, 21, 30, 31].map(|offset| times.by(offset)).into();
+        assert_eq!(by, [100, 300, 300, 300, 300].map(Some), "the time of the end of what is one now");
+        times.begin_chunk(40, 30);
+        assert_eq!(times.chunks, [(300, 40)]);
         times.forget_chunks();
         assert_eq!(times.by(5), Some(300), "later is safe");
     }

@@ -80,7 +80,7 @@ impl PartitionLog {
         let end = FrameStart { offset: recovered.end_offset, position: tail.position() };
         let first_position = tail.active().first_frame().position;
         let mut stage = Stage::on_disk(end, DISK_TAIL_BYTES, CrcSeed::new(identity.id), first_position);
-        if tail.active().compacted.is_some() {
+        if tail.active().is_of_compaction() {
             // Its horizons are not for what comes behind it.
             stage.roll_next();
         }

@@ -417,7 +417,13 @@ impl PartitionLog {
     }
 
     pub(super) fn drop_unwritten(&self, tail: &DiskTail) -> TakenBack {
-        self.stage.lock().drop_unwritten(tail.active().first_frame().position, tail.position())
+        let mut stage = self.stage.lock();
+        let taken_back = stage.drop_unwritten(tail.active().first_frame().position, tail.position());
+        if tail.active().is_of_compaction() {
+            // Nothing is appended to what compaction has written.
+            stage.roll_next();
+        }
+        taken_back
     }
 
     /// Asks the flusher to write what is staged, once until it does; whether it is going to.

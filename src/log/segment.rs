@@ -37,7 +37,7 @@ pub(crate) struct Segment {
     /// By the clock of the broker that made it, in milliseconds since the epoch; `i64::MAX` if its header is
     /// damaged. What the segments before it hold was appended by then.
     created: i64,
-    pub(super) compacted: Option<CompactedTo>,
+    compacted: Option<CompactedTo>,
     dir: LogDir,
     /// Shared by all who have it open. A lock of its own, held while it is opened.
     file: Mutex<Option<Weak<dyn StorageFile>>>,
@@ -179,6 +179,11 @@ impl Segment {
     /// How far it was compacted, if it was, and nothing was cut off it since.
     pub(super) fn compacted(&self) -> Option<CompactedTo> {
         self.compacted.filter(|compacted| compacted.end_offset == self.end_offset())
+    }
+
+    /// Whether compaction has written it, whatever became of it since.
+    pub(super) fn is_of_compaction(&self) -> bool {
+        self.compacted.is_some()
     }
 
     pub(super) fn crc_seed(&self) -> CrcSeed {

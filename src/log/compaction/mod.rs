@@ -74,12 +74,20 @@ struct Pass {
     /// Files that lie within a compacted segment and could not be removed: they would come back at the next
     /// opening.
     leftovers: Vec<u64>,
+    /// Whether names were changed that a power loss may change back.
+    names_unsynced: bool,
     max_keys: usize,
 }
 
 impl Default for CompactionState {
     fn default() -> Self {
-        let pass = Pass { cleaned_to: None, oldest_met: None, leftovers: Vec::new(), max_keys: MAX_KEYS };
+        let pass = Pass {
+            cleaned_to: None,
+            oldest_met: None,
+            leftovers: Vec::new(),
+            names_unsynced: false,
+            max_keys: MAX_KEYS,
+        };
         Self { pass: Mutex::new(pass), files: Mutex::default(), tombstones_removed_below: AtomicU64::new(0) }
     }
 }

@@ -105,6 +105,7 @@ impl PartitionLog {
         done: &mut Compacted,
     ) -> Result<(), Stop> {
         self.check_readable()?;
+        sync_names(pass, &home.place)?;
         remove_leftovers(pass, &home.place)?;
         let sealed_to = self.view().read().last_segment().map_or(0, Piece::base_offset);
         if sealed_to > 0 {
@@ -142,7 +143,9 @@ impl PartitionLog {
         };
         let mut segments = self.view().read().segments().to_vec();
         let is_cleanable = |pair: &[Arc<Segment>]| {
-            pair[0].end_offset() <= synced && now.saturating_sub(pair[1].created()) >= min_lag
+            // Without a lag, it does not matter what the clock says.
+            let is_old_enough = min_lag == 0 || now.saturating_sub(pair[1].created()) >= min_lag;
+            pair[0].end_offset() <= synced && is_old_enough
         };
         let count = segments.windows(2).take_while(|pair| is_cleanable(pair)).count();
         segments.truncate(count);
@@ -234,6 +237,7 @@ impl PartitionLog {
         // Whoever has none of their files open by now does not open one any more, and looks again.
         old.iter().for_each(|old| old.set_replaced(true));
         let storage = draft.place.data_dir.storage();
+        pass.names_unsynced = true;
         if let Err(error) = storage.rename(&draft.temporary, &draft.path) {
             old.iter().for_each(|old| old.set_replaced(false));
             self.view().write().restore_segments(old, new);
@@ -243,9 +247,8 @@ impl PartitionLog {
             return Err(error.into());
         }
         pass.leftovers.extend(old.iter().skip(1).map(Piece::base_offset));
-        let dir = &draft.place.dir;
         if !is_planted(Bug::MergedRemovedEarly) {
-            storage.sync_dir(dir).map_err(Error::io("sync directory", dir))?;
+            sync_names(pass, draft.place)?;
         }
         remove_leftovers(pass, draft.place)
     }
@@ -255,14 +258,21 @@ impl PartitionLog {
 /// what follows one that is there, everything has to be there.
 fn remove_leftovers(pass: &mut Pass, place: &LogPlace) -> Result<(), Stop> {
     while let Some(&base_offset) = pass.leftovers.first() {
-        let storage = place.data_dir.storage();
-        // That the new file has its name is for good first.
-        if !is_planted(Bug::MergedRemovedEarly) {
-            storage.sync_dir(&place.dir).map_err(Error::io("sync directory", &place.dir))?;
-        }
-        Segment::remove(storage, &place.dir, base_offset)?;
-        storage.sync_dir(&place.dir).map_err(Error::io("sync directory", &place.dir))?;
+        // That the new file has its name is for good by now.
+        pass.names_unsynced = true;
+        Segment::remove(place.data_dir.storage(), &place.dir, base_offset)?;
+        sync_names(pass, place)?;
         pass.leftovers.remove(0);
+    }
+    Ok(())
+}
+
+/// Makes renames and removals survive a power loss, before anything is done that relies on them: also those of
+/// an earlier pass that could not.
+fn sync_names(pass: &mut Pass, place: &LogPlace) -> Result<(), Stop> {
+    if pass.names_unsynced {
+        place.data_dir.storage().sync_dir(&place.dir).map_err(Error::io("sync directory", &place.dir))?;
+        pass.names_unsynced = false;
     }
     Ok(())
 }

@@ -47,9 +47,11 @@ impl Stage {
         view: &RwLock<View>,
     ) -> bool {
         self.supply.add(&new);
+        let (base_offset, end_offset) = (new.base_offset(), new.end_offset());
         let is_replaced = view.write().replace_chunks(old, TrackedArc::clone(&new));
         if is_replaced {
             old.iter().for_each(|old| self.supply.retire(TrackedArc::clone(old)));
+            self.times.join_chunks(base_offset, end_offset);
         } else {
             self.supply.retire(new);
         }
