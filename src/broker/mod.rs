@@ -49,9 +49,9 @@ use stats::Samples;
 ///
 /// # In memory and on disk
 /// [`Broker::in_memory`] opens no file, and starts no thread unless a topic has a
-/// [`Retention`](crate::Retention) or a [`Compaction`](crate::Compaction). [`Broker::open`] keeps topics in a directory,
-/// which one broker owns at a time. It starts one thread, which writes what was enqueued and syncs files, and
-/// a second one when a future first has to read a file. The interface is the same.
+/// [`Retention`](crate::Retention) or a [`Compaction`](crate::Compaction). [`Broker::open`] keeps topics in a
+/// directory, which one broker owns at a time. It starts one thread, which writes what was enqueued and syncs
+/// files, and a second one when a future first has to read a file. The interface is the same.
 ///
 /// # Closing
 /// Producers and consumers keep the directory in use after the last `Broker` is dropped, and go on working.

@@ -132,12 +132,12 @@ impl Retention {
 /// [`TopicConfig::when_full`](crate::TopicConfig::when_full).
 ///
 /// ```
-/// use ottla::{Broker, Error, TopicConfig, WhenFull};
+/// use ottla::{Broker, Error, Raw, TopicConfig, WhenFull};
 ///
 /// let broker = Broker::in_memory();
 /// let config = TopicConfig::new().memory_limit(64 << 10).when_full(WhenFull::Refuse);
 /// broker.create_topic("jobs", config)?;
-/// let producer = broker.producer::<(), [u8]>("jobs")?;
+/// let producer = broker.producer::<(), Raw>("jobs")?;
 /// let error = (0..100).find_map(|_| producer.send((), &[7; 1024]).err()).expect("64 KiB are full");
 /// assert!(matches!(error, Error::TopicFull { .. }) && error.is_retriable());
 /// # Ok::<(), ottla::Error>(())
