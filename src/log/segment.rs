@@ -36,7 +36,7 @@ pub(crate) struct Segment {
     previous: Option<u64>,
     /// By the clock of the broker that made it, in milliseconds since the epoch; `i64::MAX` if its header is
     /// damaged. What the segments before it hold was appended by then.
-    created: i64,
+    pub(super) created: i64,
     compacted: Option<CompactedTo>,
     dir: LogDir,
     /// Shared by all who have it open. A lock of its own, held while it is opened.
@@ -161,12 +161,7 @@ impl Segment {
         self.previous
     }
 
-    /// When it was made; what the segments before it hold was appended by then.
-    pub(super) fn created(&self) -> i64 {
-        self.created
-    }
-
-    /// The same, if it is known.
+    /// When it was made, if that is known.
     pub(super) fn known_created(&self) -> Option<i64> {
         Some(self.created).filter(|created| *created < i64::MAX)
     }

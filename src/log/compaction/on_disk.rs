@@ -54,7 +54,7 @@ impl Piece for Arc<Segment> {
     }
 
     fn begun(&self) -> Option<i64> {
-        Some(self.created())
+        Some(self.created)
     }
 
     fn each(
@@ -144,7 +144,7 @@ impl PartitionLog {
         let mut segments = self.view().read().segments().to_vec();
         let is_cleanable = |pair: &[Arc<Segment>]| {
             // Without a lag, it does not matter what the clock says.
-            let is_old_enough = min_lag == 0 || now.saturating_sub(pair[1].created()) >= min_lag;
+            let is_old_enough = min_lag == 0 || now.saturating_sub(pair[1].created) >= min_lag;
             pair[0].end_offset() <= synced && is_old_enough
         };
         let count = segments.windows(2).take_while(|pair| is_cleanable(pair)).count();
@@ -179,7 +179,7 @@ impl PartitionLog {
             first_position: COMPACTED_HEADER_BYTES,
             // What comes before it was synced, as it was itself.
             recovery_point: first.base_offset(),
-            created: first.created(),
+            created: first.created,
             previous: first.previous(),
             compacted: Some(CompactedTo { end_offset, is_whole: end_offset <= sieve.known_to }),
         };
@@ -267,8 +267,8 @@ fn remove_leftovers(pass: &mut Pass, place: &LogPlace) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Makes renames and removals survive a power loss, before anything is done that relies on them: also those of
-/// an earlier pass that could not.
+/// Makes renames and removals survive a power loss, before anything is done that relies on them: also those
+/// of an earlier pass that could not.
 fn sync_names(pass: &mut Pass, place: &LogPlace) -> Result<(), Stop> {
     if pass.names_unsynced {
         place.data_dir.storage().sync_dir(&place.dir).map_err(Error::io("sync directory", &place.dir))?;
