@@ -90,11 +90,16 @@ impl Housekeeper {
         is_over || self.start_fault.lock().is_some()
     }
 
+    /// Has the thread end, for good.
+    pub(super) fn ask_to_end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.event.notify(usize::MAX);
+    }
+
     /// Ends the thread, and waits for that; for good.
     pub(super) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+        self.ask_to_end();
         let running = self.thread.lock().take();
-        self.event.notify(usize::MAX);
         if let Some(running) = running {
             // A panic has said so on its way out.
             drop(running.join());

@@ -330,8 +330,10 @@ impl Broker {
         }
         let _span = self.inner.disk.as_ref().map(|disk| trace::closing(disk.data_dir.path()));
         self.inner.coordinator.close();
-        self.inner.housekeeper.end();
+        self.inner.housekeeper.ask_to_end();
+        // What the housekeeper has begun on a log ends with the log.
         let outcome = self.inner.catalog.close();
+        self.inner.housekeeper.end();
         // The logs have woken those who read them; consumers without a partition wait for topics.
         self.inner.catalog.waiters().notify_all();
         if let Some(disk) = &self.inner.disk {

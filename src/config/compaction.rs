@@ -76,7 +76,8 @@ impl Compaction {
     }
 
     /// Records are compacted when they are so old, however few have come: 1 ms to 100 years, in whole
-    /// milliseconds. Default: no bound. A segment that is being written to ends then.
+    /// milliseconds. Default: no bound. A segment that is being written to ends then; in memory, the last
+    /// piece of a log is left alone all the same.
     #[must_use]
     pub fn max_lag(mut self, lag: Duration) -> Self {
         self.max_lag = Some(lag);

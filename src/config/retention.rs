@@ -13,7 +13,8 @@ const MAX_BYTES: std::ops::RangeInclusive<u64> = 1..=1 << 60;
 /// A record goes when it is older than `max_age`, **or** more than `max_bytes` have come after it, **or** all
 /// groups named with [`read_by`](Self::read_by) have read it and it is older than `min_age`. The oldest go
 /// first, and never one that has an older neighbour. Age is counted from the moment at which a record was
-/// appended, by the broker's clock; its timestamp does not matter.
+/// appended, by the broker's clock; its timestamp does not matter. (A clock that was far ahead for a while
+/// makes what came then, and what follows it, seem younger until that time; `max_bytes` counts all the same.)
 ///
 /// A log is given up in pieces: whole segments on disk, chunks in memory, so records stay a little longer
 /// than they have to. A consumer that is behind is told, as its

@@ -118,8 +118,11 @@ impl DiskTail {
     /// Whether `piece` begins a segment that is not there yet. It is there if an earlier attempt to write
     /// the piece ended in a panic.
     pub(super) fn must_roll_for(&self, piece: &Piece) -> bool {
+        // One that was begun in place of another file may have its first frame elsewhere.
+        let begins = self.active.first_frame().position;
         let is_there = self.active.base_offset() == piece.base_offset
-            && self.position == self.active.first_frame().position;
+            && self.position == begins
+            && piece.bytes.chunk().base_position() == begins;
         piece.starts_segment && !is_there
     }
 
@@ -163,6 +166,7 @@ impl DiskTail {
 
     /// Goes on in a new segment, which begins with `base_offset`.
     pub(super) fn roll(&mut self, place: &LogPlace, base_offset: u64) -> Result<Arc<Segment>, WriteError> {
+        let is_again = self.active.base_offset() == base_offset;
         let header = SegmentHeader {
             partition_id: self.partition_id,
             base_offset,
@@ -170,22 +174,31 @@ impl DiskTail {
             recovery_point: self.recovery_point,
             // Ages are told by these: a clock that went back must not make earlier records seem older.
             created: self.active.known_created().max(Some(place.clock.now().as_millis())).unwrap_or_default(),
-            previous: Some(self.active.base_offset()),
+            previous: if is_again { self.active.previous() } else { Some(self.active.base_offset()) },
             compacted: None,
         };
         let OpenSegment { segment, file } = match Segment::create(&place.files(), &header) {
             Ok(made) => made,
+            Err(error) if is_again => {
+                // The file that was there may be gone by now.
+                self.is_roll_left = true;
+                return Err(WriteError::NotUndone(format!("{error}, where a segment was begun before")));
+            }
             Err(error) => return Err(self.undo_roll(error, place, base_offset)),
         };
         let sealed = std::mem::replace(&mut self.active, Arc::clone(&segment));
         let sealed_file = self.file.replace(file);
+        let end = std::mem::replace(&mut self.position, SEGMENT_HEADER_BYTES);
+        if is_again {
+            // Nothing was in it.
+            return Ok(segment);
+        }
         sealed.end_at(base_offset);
-        sealed.sealed_end.store(self.position, Ordering::Release);
+        sealed.sealed_end.store(end, Ordering::Release);
         // One whose file is not open was synced when the log went to rest.
         if let Some(file) = sealed_file.filter(|_| !is_planted(Bug::NoSyncBeforeRoll)) {
             self.sealed_unsynced.push(OpenSegment { segment: sealed, file });
         }
-        self.position = SEGMENT_HEADER_BYTES;
         Ok(segment)
     }
 

@@ -384,7 +384,7 @@ impl PartitionLog {
     ) -> Result<(), WriteError> {
         if tail.must_roll_for(piece) {
             let segment = tail.roll(&home.place, piece.base_offset)?;
-            self.view.write().push_segment(segment);
+            self.view.write().put_segment(segment);
             if self.settings.care().is_some() {
                 wakeups.note_sealed(&self.upkeep);
             }

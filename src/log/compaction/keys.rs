@@ -1,6 +1,7 @@
-//! The latest offset of each key, in bounded memory: of a key only a hash of 128 bits is kept, under secrets
-//! that are drawn anew for each pass. That two keys of a million share one, by chance or by somebody's
-//! intent, is as likely as to guess such a number.
+//! The latest offset of each key, in bounded memory: of a key only a hash of 128 bits is kept (SipHash-1-3 of
+//! the standard library, twice), under secrets that are drawn in this process. That two keys of a million
+//! share one, by chance or by the intent of somebody who does not know them, is as likely as to guess such a
+//! number.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
