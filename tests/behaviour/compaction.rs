@@ -362,3 +362,17 @@ fn the_log_of_commits_stays_small() {
     let broker = open();
     assert_eq!(committed(&broker, "g").into_values().collect::<Vec<_>>(), [10]);
 }
+
+/// Whatever is superseded makes room, however little it is.
+#[test]
+fn a_full_compacted_topic_in_memory_makes_room_of_what_is_superseded() {
+    let broker = Broker::builder().housekeeping_interval(Duration::MAX).open().expect("in memory");
+    let config = TopicConfig::new().memory_limit(256 << 10).compaction(Compaction::by_key());
+    broker.create_topic("prices", config).expect("valid");
+    let prices = broker.producer::<u64, String>("prices").expect("there");
+    // 100 keys of 1.5 KiB: 150 KiB of 256 KiB.
+    for number in 0..10_000_u64 {
+        let outcome = prices.send(number % 100, &"7".repeat(1500));
+        assert!(outcome.is_ok(), "record {number}: {outcome:?}");
+    }
+}

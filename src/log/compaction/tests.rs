@@ -1,5 +1,7 @@
 //! Compacting logs, checked against everything that was appended to them.
 
+mod faulty;
+
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -350,4 +352,41 @@ fn what_follows_a_compacted_segment_that_became_the_last_one_is_met_anew() {
     subject.compact(100);
     let seen = subject.check();
     assert!(seen.iter().any(|record| record.0 == end), "the tombstone is there");
+}
+
+/// min_lag of zero does not depend on the clock.
+#[test]
+fn a_clock_that_went_back_does_not_stop_compaction_without_a_lag() {
+    let mut subject = Subject::new(true);
+    (0..200).for_each(|number| subject.append(&[(Some(number % 3), false)], 100));
+    subject.log.sync().expect("no fault");
+    let how = Compaction::by_key().min_dirty_percent(0);
+    // An hour before.
+    let before = subject.now() - 3_600_000;
+    let done = subject.log.compact(&how, Timestamp::from_millis(before)).expect("no fault");
+    assert!(done.records > 100, "{done:?}");
+}
+
+/// What is known of the ages of chunks goes with the chunks.
+#[test]
+fn ages_of_chunks_do_not_pile_up_in_a_compacted_log_in_memory() {
+    let config = TopicConfig::new()
+        .durability(Durability::Memory)
+        .memory_limit(64 << 10)
+        .compaction(Compaction::by_key().min_dirty_percent(0).max_lag(Duration::from_millis(1)));
+    let settings = config.settings(&TopicDefaults::on_disk()).expect("valid");
+    let log = PartitionLog::in_memory(identity(), &settings, &Arc::default());
+    let value = [7; 900];
+    for number in 0..40_000_u64 {
+        let key = (number % 3).to_string();
+        let record = NewRecord { key: Some(key.as_bytes()), value: Some(&value), headers: &[], timestamp: 0 };
+        log.append(&[record]).expect("there is room");
+    }
+    let (chunks, times) = {
+        let stage = log.stage().lock();
+        (log.view().read().chunks().count(), format!("{stage:?}"))
+    };
+    let times = times.split("times: ").nth(1).expect("there").split(']').next().expect("there").to_owned();
+    let entries = times.matches('(').count();
+    assert!(entries < 100, "{chunks} chunks, {entries} entries");
 }
