@@ -74,20 +74,20 @@ impl PartitionLog {
     }
 
     fn append_in_memory(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
-        let staged = self.stage_batch(&mut self.stage().lock(), batch);
+        let staged = self.try_stage(&mut self.stage().lock(), batch)?;
         let base_offset = match staged {
-            Err(Error::TopicFull { .. }) => self.stage_in_full(batch, true)?,
-            staged => staged?,
+            Some(base_offset) => base_offset,
+            None => self.stage_in_full(batch, true)?,
         };
         self.waiters().notify();
         Ok(base_offset)
     }
 
     fn enqueue_in_memory(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
-        let staged = self.stage_batch(&mut self.stage().lock(), batch);
+        let staged = self.try_stage(&mut self.stage().lock(), batch)?;
         let base_offset = match staged {
-            Err(Error::TopicFull { .. }) => self.stage_in_full(batch, false)?,
-            staged => staged?,
+            Some(base_offset) => base_offset,
+            None => self.stage_in_full(batch, false)?,
         };
         self.waiters().notify();
         Ok(base_offset)
@@ -102,10 +102,11 @@ impl PartitionLog {
             let listener = self.upkeep().room().listen();
             self.make_room()?;
             // Not in the `match`: the lock would be held while this waits.
-            let staged = self.stage_batch(&mut self.stage().lock(), batch);
+            let staged = self.try_stage(&mut self.stage().lock(), batch)?;
             match staged {
-                Err(Error::TopicFull { .. }) if may_wait && self.waits_for_room() => listener.wait(),
-                staged => return staged,
+                Some(base_offset) => return Ok(base_offset),
+                None if may_wait && self.waits_for_room() => listener.wait(),
+                None => return Err(self.full(&self.stage().lock())),
             }
         }
     }

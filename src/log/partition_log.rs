@@ -259,20 +259,25 @@ impl PartitionLog {
         &self.stage
     }
 
-    /// Gives a batch its offsets; the first of them.
+    /// Gives a batch its offsets; the first of them. `None`: a log in memory has no room for it.
     // As `Stage::push`.
     #[inline(always)]
-    pub(super) fn stage_batch(&self, stage: &mut Stage, batch: &[NewRecord<'_>]) -> Result<u64> {
+    pub(super) fn try_stage(&self, stage: &mut Stage, batch: &[NewRecord<'_>]) -> Result<Option<u64>> {
         self.health.check_appendable(&self.identity)?;
         let bytes = batch.iter().map(NewRecord::frame_bytes).sum();
         let now = if self.settings.tracks_ages() { Some(self.upkeep.now()) } else { None };
-        let base_offset = stage.push(batch, bytes, now, &self.settings, &self.view);
-        base_offset.ok_or_else(|| self.full(stage))
+        Ok(stage.push(batch, bytes, now, &self.settings, &self.view))
+    }
+
+    /// As [`PartitionLog::try_stage`], with an error if there is no room.
+    #[inline(always)]
+    pub(super) fn stage_batch(&self, stage: &mut Stage, batch: &[NewRecord<'_>]) -> Result<u64> {
+        self.try_stage(stage, batch)?.ok_or_else(|| self.full(stage))
     }
 
     /// A log in memory has no room for a batch.
     #[cold]
-    fn full(&self, stage: &Stage) -> Error {
+    pub(super) fn full(&self, stage: &Stage) -> Error {
         let pending_bytes = usize::try_from(stage.chunk_bytes()).unwrap_or(usize::MAX);
         let max = usize::try_from(self.settings.memory_limit()).unwrap_or(usize::MAX);
         Error::TopicFull { partition: self.identity.topic_partition(), pending_bytes, max }
