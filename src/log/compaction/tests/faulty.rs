@@ -106,9 +106,9 @@ impl Storage for Flaky {
     }
 }
 
-fn open_on(storage: Arc<dyn Storage>, clock: &Arc<ManualClock>) -> (Arc<PartitionLog>, Asked) {
+fn open_on(storage: &Arc<dyn Storage>, clock: &Arc<ManualClock>) -> (Arc<PartitionLog>, Asked) {
     let dir = Path::new("/data/t-0");
-    let data_dir = DataDir::own(Arc::clone(&storage), Path::new("/data")).expect("free");
+    let data_dir = DataDir::own(Arc::clone(storage), Path::new("/data")).expect("free");
     let (flush, asked) = FlushQueue::new();
     let place = LogPlace {
         data_dir: Arc::new(data_dir),
@@ -132,6 +132,13 @@ fn open_on(storage: Arc<dyn Storage>, clock: &Arc<ManualClock>) -> (Arc<Partitio
 fn append(log: &PartitionLog, key: &str, value: Option<&[u8]>) -> u64 {
     let record = NewRecord { key: Some(key.as_bytes()), value, headers: &[], timestamp: 0 };
     log.append(&[record]).expect("open")
+}
+
+/// Appends records of about a kilobyte, each with a key of its own.
+fn fill(log: &PartitionLog, name: char, count: u64) {
+    for number in 0..count {
+        append(log, &format!("{name}{number}"), Some(&[7; 990]));
+    }
 }
 
 fn keys(log: &PartitionLog) -> Vec<(u64, String, bool)> {
@@ -158,12 +165,12 @@ fn now(clock: &ManualClock) -> Timestamp {
 fn a_failed_sync_of_the_directory_brings_nothing_back() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
     let storage = Arc::new(Flaky::default());
-    let (log, _asked) = open_on(Arc::clone(&storage) as _, &clock);
+    let (log, _asked) = open_on(&(Arc::clone(&storage) as _), &clock);
     let value = [7; 990];
     append(&log, "key", Some(&value));
-    (0..3).for_each(|number| drop(append(&log, &format!("a{number}"), Some(&value))));
+    fill(&log, 'a', 3);
     let tombstone = append(&log, "key", None);
-    (0..12).for_each(|number| drop(append(&log, &format!("b{number}"), Some(&value))));
+    fill(&log, 'b', 12);
     log.sync().expect("no fault");
     let bases: Vec<u64> = log.view().read().segments().iter().map(|s| s.base_offset()).collect();
     assert!(bases[1] <= tombstone && bases[0] == 0 && bases.len() > 2, "{bases:?}");
@@ -183,9 +190,9 @@ fn a_failed_sync_of_the_directory_brings_nothing_back() {
         // Nothing has made the first rename survive: the second one may, and the first not.
         put(&image, &first, &before);
     }
-    let (log, _asked) = open_on(Arc::new(image) as _, &clock);
+    let (log, _asked) = open_on(&(Arc::new(image) as _), &clock);
     clock.advance(Duration::from_millis(DELETE_RETENTION));
-    (0..12).for_each(|number| drop(append(&log, &format!("c{number}"), Some(&value))));
+    fill(&log, 'c', 12);
     log.sync().expect("no fault");
     log.compact(&how(), now(&clock)).expect("no fault");
     let seen: Vec<_> = keys(&log).into_iter().filter(|(_, key, _)| key == "key").collect();
@@ -198,7 +205,7 @@ fn a_failed_sync_of_the_directory_brings_nothing_back() {
 fn a_failed_write_does_not_lead_into_a_compacted_segment() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
     let storage = Arc::new(Flaky::default());
-    let (log, asked) = open_on(Arc::clone(&storage) as _, &clock);
+    let (log, asked) = open_on(&(Arc::clone(&storage) as _), &clock);
     let value = [7; 900];
     (0..40).for_each(|number| {
         append(&log, &format!("{}", number % 3), Some(&value));
@@ -212,7 +219,7 @@ fn a_failed_write_does_not_lead_into_a_compacted_segment() {
         .files
         .remove_file(&Path::new("/data/t-0").join(crate::log::segment_header::segment_file_name(end)))
         .expect("it is there");
-    let (log, _asked) = open_on(Arc::clone(&storage) as _, &clock);
+    let (log, _asked) = open_on(&(Arc::clone(&storage) as _), &clock);
     assert_eq!(log.end_offset(), end);
     storage.flaky_writes.store(true, Ordering::SeqCst);
     let record = NewRecord { key: Some(b"x"), value: Some(b"y"), headers: &[], timestamp: 0 };
