@@ -68,26 +68,17 @@ impl PartitionLog {
     #[inline]
     pub(crate) fn append(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
         match self.home() {
-            None => self.append_in_memory(batch),
+            None => self.append_in_memory(batch, true),
             Some(home) => self.append_to_disk(home, batch),
         }
     }
 
-    fn append_in_memory(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
+    /// `may_wait`: for room, if the topic has its senders wait.
+    fn append_in_memory(&self, batch: &[NewRecord<'_>], may_wait: bool) -> Result<u64> {
         let staged = self.try_stage(&mut self.stage().lock(), batch)?;
         let base_offset = match staged {
             Some(base_offset) => base_offset,
-            None => self.stage_in_full(batch, true)?,
-        };
-        self.waiters().notify();
-        Ok(base_offset)
-    }
-
-    fn enqueue_in_memory(&self, batch: &[NewRecord<'_>]) -> Result<u64> {
-        let staged = self.try_stage(&mut self.stage().lock(), batch)?;
-        let base_offset = match staged {
-            Some(base_offset) => base_offset,
-            None => self.stage_in_full(batch, false)?,
+            None => self.stage_in_full(batch, may_wait)?,
         };
         self.waiters().notify();
         Ok(base_offset)
@@ -183,7 +174,9 @@ impl PartitionLog {
     /// syncs it if that is promised; or else the caller does, who waits for it.
     pub(crate) fn enqueue(&self, batch: &[NewRecord<'_>], by: WrittenBy) -> Result<Enqueued> {
         let Some(home) = self.home() else {
-            return self.enqueue_in_memory(batch).map(|base_offset| Enqueued { base_offset, pending: None });
+            return self
+                .append_in_memory(batch, false)
+                .map(|base_offset| Enqueued { base_offset, pending: None });
         };
         let mut stage = self.stage().lock();
         // First: a log that has ended will never have room.

@@ -63,9 +63,13 @@ fn identity() -> LogIdentity {
     LogIdentity { topic: "t".into(), topic_id: 1, partition: 0, id: 7 }
 }
 
-fn open(storage: &MemoryStorage, clock: &Arc<ManualClock>, everything: bool) -> (Arc<PartitionLog>, Asked) {
+fn open(
+    storage: &Arc<dyn Storage>,
+    clock: &Arc<ManualClock>,
+    everything: bool,
+) -> (Arc<PartitionLog>, Asked) {
     let dir = Path::new("/data/t-0");
-    let data_dir = DataDir::own(Arc::new(storage.clone()), Path::new("/data")).expect("free");
+    let data_dir = DataDir::own(Arc::clone(storage), Path::new("/data")).expect("free");
     let (flush, asked) = FlushQueue::new();
     let place = LogPlace {
         data_dir: Arc::new(data_dir),
@@ -92,7 +96,7 @@ impl Subject {
         let disk = on_disk.then(MemoryStorage::default);
         let (log, asked) = match &disk {
             Some(disk) => {
-                let (log, asked) = open(disk, &clock, false);
+                let (log, asked) = open(&(Arc::new(disk.clone()) as _), &clock, false);
                 (log, Some(asked))
             }
             None => (PartitionLog::in_memory(identity(), &settings(false), &Arc::default()), None),
@@ -148,7 +152,7 @@ impl Subject {
         if let Some(disk) = &self.disk {
             self.log.close().expect("no fault");
             self.log = PartitionLog::in_memory(identity(), &settings(false), &Arc::default());
-            let (log, asked) = open(disk, &self.clock, everything);
+            let (log, asked) = open(&(Arc::new(disk.clone()) as _), &self.clock, everything);
             (self.log, self.asked) = (log, Some(asked));
             self.reader.seek(self.reader.offset());
         }

@@ -106,29 +106,6 @@ impl Storage for Flaky {
     }
 }
 
-fn open_on(storage: &Arc<dyn Storage>, clock: &Arc<ManualClock>) -> (Arc<PartitionLog>, Asked) {
-    let dir = Path::new("/data/t-0");
-    let data_dir = DataDir::own(Arc::clone(storage), Path::new("/data")).expect("free");
-    let (flush, asked) = FlushQueue::new();
-    let place = LogPlace {
-        data_dir: Arc::new(data_dir),
-        dir: dir.into(),
-        clock: Arc::clone(clock) as _,
-        flush,
-        reads: Arc::new(FileReads::default()),
-        upkeep: Arc::default(),
-    };
-    if storage.list(dir).is_err() {
-        storage.create_dir_all(dir).expect("in memory");
-        PartitionLog::create(&identity(), &place).expect("in memory");
-    }
-    let request = Request { everything: true, ..Request::of_new_log() };
-    let found = PartitionLog::examine(identity(), place, &request).expect("readable");
-    let (log, found) = PartitionLog::open(found, &settings(true), RecoveryPolicy::Strict).expect("sound");
-    assert!(found.damaged.is_empty() && found.torn_tail.is_none(), "{found:?}");
-    (log, asked)
-}
-
 fn append(log: &PartitionLog, key: &str, value: Option<&[u8]>) -> u64 {
     let record = NewRecord { key: Some(key.as_bytes()), value, headers: &[], timestamp: 0 };
     log.append(&[record]).expect("open")
@@ -165,7 +142,7 @@ fn now(clock: &ManualClock) -> Timestamp {
 fn a_failed_sync_of_the_directory_brings_nothing_back() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
     let storage = Arc::new(Flaky::default());
-    let (log, _asked) = open_on(&(Arc::clone(&storage) as _), &clock);
+    let (log, _asked) = open(&(Arc::clone(&storage) as _), &clock, true);
     let value = [7; 990];
     append(&log, "key", Some(&value));
     fill(&log, 'a', 3);
@@ -190,7 +167,7 @@ fn a_failed_sync_of_the_directory_brings_nothing_back() {
         // Nothing has made the first rename survive: the second one may, and the first not.
         put(&image, &first, &before);
     }
-    let (log, _asked) = open_on(&(Arc::new(image) as _), &clock);
+    let (log, _asked) = open(&(Arc::new(image) as _), &clock, true);
     clock.advance(Duration::from_millis(DELETE_RETENTION));
     fill(&log, 'c', 12);
     log.sync().expect("no fault");
@@ -205,7 +182,7 @@ fn a_failed_sync_of_the_directory_brings_nothing_back() {
 fn a_failed_write_does_not_lead_into_a_compacted_segment() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
     let storage = Arc::new(Flaky::default());
-    let (log, asked) = open_on(&(Arc::clone(&storage) as _), &clock);
+    let (log, asked) = open(&(Arc::clone(&storage) as _), &clock, true);
     let value = [7; 900];
     (0..40).for_each(|number| {
         append(&log, &format!("{}", number % 3), Some(&value));
@@ -219,7 +196,7 @@ fn a_failed_write_does_not_lead_into_a_compacted_segment() {
         .files
         .remove_file(&Path::new("/data/t-0").join(crate::log::segment_header::segment_file_name(end)))
         .expect("it is there");
-    let (log, _asked) = open_on(&(Arc::clone(&storage) as _), &clock);
+    let (log, _asked) = open(&(Arc::clone(&storage) as _), &clock, true);
     assert_eq!(log.end_offset(), end);
     storage.flaky_writes.store(true, Ordering::SeqCst);
     let record = NewRecord { key: Some(b"x"), value: Some(b"y"), headers: &[], timestamp: 0 };
