@@ -2,41 +2,17 @@
 //! background unless a test says so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ottla::{
-    Broker, BrokerBuilder, Compaction, Error, ManualClock, OwnedRecord, Raw, Retention, Start, Timestamp,
-    TopicConfig,
-};
+use ottla::{Broker, Compaction, Error, OwnedRecord, Raw, Retention, Start, TopicConfig};
 
 use crate::support::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// As small as segments can be; in memory, the first chunk.
 const SEGMENT: u64 = 4_096;
-
-fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)))
-}
-
-fn by_hand(builder: BrokerBuilder, clock: &Arc<ManualClock>) -> Broker {
-    let builder = builder.clock(Arc::clone(clock)).housekeeping_interval(Duration::MAX);
-    builder.open().expect("no other owner, and nothing damaged")
-}
-
-/// Runs a test with a broker in memory, then with one on disk.
-fn on_each(test: impl Fn(&Broker, &ManualClock)) {
-    {
-        let (_pass, clock) = (Pass("in memory"), clock());
-        test(&by_hand(Broker::builder(), &clock), &clock);
-    }
-    let (dir, clock) = (temp_dir(), clock());
-    let _pass = Pass("on disk");
-    test(&by_hand(Broker::builder().data_dir(dir.path()), &clock), &clock);
-}
 
 fn eager() -> Compaction {
     Compaction::by_key().min_dirty_percent(0)

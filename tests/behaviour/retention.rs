@@ -1,13 +1,9 @@
 //! What a topic's retention gives up, and when: by age, by size, by what groups have read. Time is the test's
 //! own, and nothing is done in the background unless a test says so.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::{
-    Broker, BrokerBuilder, Consumer, Durability, Error, ManualClock, OutOfRange, Raw, Retention, Timestamp,
-    TopicConfig,
-};
+use ottla::{Broker, Consumer, Durability, Error, OutOfRange, Raw, Retention, Timestamp, TopicConfig};
 
 use crate::support::*;
 
@@ -16,26 +12,6 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// On disk, segments of eight records of [`send`].
 const SEGMENT: u64 = 4_096;
-
-fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)))
-}
-
-fn by_hand(builder: BrokerBuilder, clock: &Arc<ManualClock>) -> Broker {
-    let builder = builder.clock(Arc::clone(clock)).housekeeping_interval(Duration::MAX);
-    builder.open().expect("no other owner, and nothing damaged")
-}
-
-/// Runs a test with a broker in memory, then with one on disk.
-fn on_each(test: impl Fn(&Broker, &ManualClock)) {
-    {
-        let (_pass, clock) = (Pass("in memory"), clock());
-        test(&by_hand(Broker::builder(), &clock), &clock);
-    }
-    let (dir, clock) = (temp_dir(), clock());
-    let _pass = Pass("on disk");
-    test(&by_hand(Broker::builder().data_dir(dir.path()), &clock), &clock);
-}
 
 fn create(broker: &Broker, retention: Retention) {
     let config = TopicConfig::new().segment_bytes(SEGMENT).memory_limit(64 << 10).retention(retention);

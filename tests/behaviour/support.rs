@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use ottla::storage::MemoryStorage;
 use ottla::{
-    Broker, BrokerBuilder, Codec, Consumer, ConsumerBuilder, GroupState, OwnedRecord, Raw, Record, Records,
-    Result, TopicConfig, TopicPartition,
+    Broker, BrokerBuilder, Codec, Consumer, ConsumerBuilder, GroupState, ManualClock, OwnedRecord, Raw,
+    Record, Records, Result, Timestamp, TopicConfig, TopicPartition,
 };
 use tempfile::TempDir;
 
@@ -362,4 +362,26 @@ impl Wake for Unparker {
 /// Polls a future or a stream once, with a waker that does nothing.
 pub(crate) fn once<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A time of the test's own.
+pub(crate) fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)))
+}
+
+/// A broker that does nothing in the background.
+pub(crate) fn by_hand(builder: BrokerBuilder, clock: &Arc<ManualClock>) -> Broker {
+    let builder = builder.clock(Arc::clone(clock)).housekeeping_interval(Duration::MAX);
+    builder.open().expect("no other owner, and nothing damaged")
+}
+
+/// As [`on_both`], with a clock, and nothing done in the background.
+pub(crate) fn on_each(test: impl Fn(&Broker, &ManualClock)) {
+    {
+        let (_pass, clock) = (Pass("in memory"), clock());
+        test(&by_hand(Broker::builder(), &clock), &clock);
+    }
+    let (dir, clock) = (temp_dir(), clock());
+    let _pass = Pass("on disk");
+    test(&by_hand(Broker::builder().data_dir(dir.path()), &clock), &clock);
 }
