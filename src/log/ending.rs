@@ -54,10 +54,22 @@ impl PartitionLog {
     }
 }
 
+#[cfg(ottla_tsan)]
+impl PartitionLog {
+    /// What others did with the log came before it is dropped. `Arc` sees to that with a fence, which
+    /// ThreadSanitizer does not know; locks it knows.
+    fn order_after_users(&self) {
+        drop(self.stage().lock());
+        drop(self.view().write());
+    }
+}
+
 impl Drop for PartitionLog {
     /// Dropping writes, which does not block for long, but does not sync: that is left to the flusher, which
     /// outlives the log. By then another broker may own the directory; syncing its files does no harm.
     fn drop(&mut self) {
+        #[cfg(ottla_tsan)]
+        self.order_after_users();
         let Some(home) = self.home() else { return };
         if self.check_readable().is_err() {
             return;
