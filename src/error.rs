@@ -187,9 +187,7 @@ pub enum Error {
     },
 
     /// The members of a group assign partitions in one way, and this one wants another.
-    #[error(
-        "group {group:?} assigns partitions by {existing:?}, not by {requested:?}: its members must agree"
-    )]
+    #[error("group {group:?} assigns by {existing:?}, not by {requested:?}: its members must agree")]
     AssignorMismatch {
         /// The group.
         group: String,
@@ -222,10 +220,7 @@ pub enum Error {
 
     /// Committed offsets belong to a group, and this consumer has none. Name one with
     /// [`ConsumerBuilder::group`](crate::ConsumerBuilder::group).
-    #[error(
-        "this consumer has no group, so it cannot commit offsets or read committed ones; \
-        name one on its builder"
-    )]
+    #[error("this consumer has no group to commit offsets for, or read them of; name one on its builder")]
     NoGroup,
 
     /// The position is outside what the partition holds: retention or a bound took the records, or a
@@ -326,12 +321,21 @@ pub enum Error {
         partition: TopicPartition,
     },
 
+    /// The progress that the database of a [`Sink`](crate::Sink) holds is of another log: the topic was made
+    /// anew. Remove the sink's rows, results and progress, to land this one; or open the broker's former data.
+    #[error("{partition} is not the log of which group {group:?} has landed records; that was another one")]
+    OtherLog {
+        /// The partition.
+        partition: TopicPartition,
+        /// The group of the sink's consumer.
+        group: String,
+    },
+
     /// This member did not poll for longer than its
     /// [`max_poll_interval`](crate::ConsumerBuilder::max_poll_interval), and has lost its partitions. What it
     /// polled and did not commit comes again, to other members. Poll again to join anew.
     #[error(
-        "this member of group {group:?} has lost its partitions, because it did not poll for \
-        {max_poll_interval:?}; poll again to join anew"
+        "group {group:?} evicted this member: no poll for {max_poll_interval:?}; poll again to join anew"
     )]
     MemberEvicted {
         /// The group.
@@ -383,13 +387,10 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// The partition has no room; nothing was sent or enqueued, and it can be tried again.
-    ///
-    /// On disk: more than 64 MiB of it are enqueued and not yet acknowledged. Wait for a delivery. (`send`
-    /// writes what is in its way itself, `send_async` waits for room.)
-    /// In memory: it holds as much as the topic's [`memory_limit`](crate::TopicConfig::memory_limit) allows,
-    /// and drops nothing ([`WhenFull`](crate::WhenFull)). There is room when records are given up, as its
-    /// [`Retention`](crate::Retention) says, or deleted.
+    /// The partition has no room; nothing was sent or enqueued, and it can be tried again. On disk: more than
+    /// 64 MiB of it are enqueued and not yet acknowledged; wait for a delivery (`send` and `send_async` wait by
+    /// themselves). In memory: the topic's [`memory_limit`](crate::TopicConfig::memory_limit) is reached, and it
+    /// drops nothing ([`WhenFull`](crate::WhenFull)), until records go by [`Retention`](crate::Retention).
     #[error("{partition} is full: {pending_bytes} bytes are on their way or held, and {max} may be")]
     TopicFull {
         /// The partition.
@@ -438,8 +439,7 @@ pub enum Error {
     /// A sync failed, or a write that could not be undone, and writing what may be lost of it to a new file
     /// failed too. The partition takes no records for now; reading it works. The broker tries again by
     /// itself, every [`sync_interval`](crate::TopicConfig::sync_interval), as long as it has the records in
-    /// memory; opening it again recovers what is on disk. (If the disk is full, it is
-    /// [`StorageFull`](Error::StorageFull).)
+    /// memory; opening it again recovers what is on disk.
     #[error("{partition} takes no records until what may be lost has been written again: {fault}")]
     PartitionFailed {
         /// The partition.

@@ -80,6 +80,7 @@ mod seeded_bugs;
 #[cfg(ottla_seeded_bugs)]
 #[doc(hidden)]
 pub mod seeded_bugs;
+mod sink;
 pub mod storage;
 mod sync;
 mod table;
@@ -123,4 +124,5 @@ pub use record::codec::Prost;
 pub use record::codec::Zerocopy;
 pub use record::codec::{Codec, Raw, Scratch};
 pub use record::headers::{Header, Headers};
+pub use sink::{Sink, SinkPartition, SinkProgress, TransactionalStore};
 pub use table::{Change, Changes, ChangesStream, NextChange, Table, TableIter, TableRow};

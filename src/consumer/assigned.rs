@@ -39,8 +39,9 @@ impl Assigned {
         }
         loop {
             // A sender may push the earliest record out between the seek and the next fetch.
+            let start = self.cursor.offset();
             let (earliest, latest) = match self.log.fetch(&mut self.cursor, files) {
-                Ok(Some(run)) => return Ok(Some(self.named(run))),
+                Ok(Some(run)) => return Ok(Some(self.named(start, run))),
                 Ok(None) => {
                     self.leave_empty_beginning();
                     return Ok(None);
@@ -88,9 +89,9 @@ impl Assigned {
         self.log.note_fetched(run.run());
     }
 
-    fn named(&self, run: Run) -> PartitionRun {
+    fn named(&self, start: u64, run: Run) -> PartitionRun {
         let place = self.place();
-        PartitionRun::new(Arc::clone(self.topic.name()), place, self.epoch, run)
+        PartitionRun::new(Arc::clone(self.topic.name()), place, self.epoch, start, run)
     }
 
     pub(super) fn log(&self) -> &Arc<PartitionLog> {

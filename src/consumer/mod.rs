@@ -16,6 +16,7 @@ mod policy;
 mod positions;
 mod rebalance;
 mod records;
+mod spans;
 mod subscription;
 mod wake;
 
@@ -29,6 +30,7 @@ pub use next_records::{NextRecords, RecordsStream};
 pub use policy::{OutOfRange, Start};
 pub use rebalance::{BoxError, Rebalance, RebalanceListener};
 pub use records::{OwnedRecord, Record, Records, RecordsIter};
+pub(crate) use spans::Span;
 pub use wake::WakeHandle;
 
 use crate::error::{Error, Result};

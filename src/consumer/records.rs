@@ -23,16 +23,22 @@ pub(super) struct PartitionRun {
     place: Place,
     /// By which assignment it was polled.
     epoch: Epoch,
+    /// Where the consumer was: there may be a gap before the first record.
+    start: u64,
     run: Run,
 }
 
 impl PartitionRun {
-    pub(super) fn new(topic: Arc<str>, place: Place, epoch: Epoch, run: Run) -> Self {
-        Self { topic, place, epoch, run }
+    pub(super) fn new(topic: Arc<str>, place: Place, epoch: Epoch, start: u64, run: Run) -> Self {
+        Self { topic, place, epoch, start, run }
     }
 
     pub(super) fn topic(&self) -> &str {
         &self.topic
+    }
+
+    pub(super) fn shared_topic(&self) -> Arc<str> {
+        Arc::clone(&self.topic)
     }
 
     pub(super) fn place(&self) -> Place {
@@ -68,6 +74,10 @@ impl PartitionRun {
     pub(super) fn commit(&self, offset: u64, metadata: &str) -> Commit {
         let (topic_id, partition) = self.place;
         Commit { topic_id, partition, offset, metadata: metadata.to_owned(), epoch: self.epoch }
+    }
+
+    pub(super) fn start_offset(&self) -> u64 {
+        self.start
     }
 
     pub(super) fn end_offset(&self) -> u64 {
