@@ -50,6 +50,7 @@ mod resetting;
 mod resting;
 mod retention;
 mod seeking;
+mod sinks;
 mod statistics;
 mod subscription;
 mod table_changes;
