@@ -37,6 +37,8 @@
 //!   ([`CommitFuture`]); a [`Delivery`] is a future too.
 //! * **The latest value of each key**: [`Broker::table`] ([`Table`], [`TableRow`], [`TableIter`]), and
 //!   [`Table::changes`] ([`Changes`], [`Change`], [`NextChange`], [`ChangesStream`]).
+//! * **Into a database, exactly once**: [`Sink`], on a [`TransactionalStore`] of yours ([`SinkPartition`],
+//!   [`SinkProgress`]).
 //! * **Keys and values**: [`Codec`] lists those in the box, and shows how to write one ([`Scratch`]).
 //! * **Say what survives what**: [`Durability`], for the broker ([`BrokerBuilder::durability`]) and each
 //!   topic ([`TopicConfig::durability`]); [`Producer::flush`]; [`Broker::close`].
