@@ -1,0 +1,81 @@
+//! Bounded retention: a topic that keeps the last hour. Readings of the early shift are an hour old and go;
+//! who was in the middle of them is told, or goes on with what is there, as it has asked for.
+//!
+//! Records age by the broker's clock, which here is one that is moved by hand: nobody has to wait.
+
+use std::time::Duration;
+
+use common::{Failure, expect};
+use ottla::{
+    Broker, Consumer, Error, ManualClock, OutOfRange, Retention, Timestamp, TopicConfig, TopicPartition,
+};
+
+use crate::Key;
+use crate::reading::{Feed, Reading, Value};
+
+const TOPIC: &str = "last-hour";
+const HOUR: Duration = Duration::from_secs(3_600);
+/// More are not needed to see it.
+const MOST: usize = 20_000;
+
+/// How many records the topic gave up.
+pub(crate) fn show(broker: &Broker, clock: &ManualClock, feed: &Feed) -> Result<u64, Failure> {
+    if broker.list_topics().iter().any(|topic| topic == TOPIC) {
+        broker.delete_topic(TOPIC)?; // an earlier run's
+    }
+    // Small files: only whole ones are given up.
+    let config = TopicConfig::new().retention(Retention::forever().max_age(HOUR)).segment_bytes(1 << 16);
+    broker.create_topic(TOPIC, config)?;
+
+    let readings: Vec<_> = feed.named().take(MOST).collect();
+    let (early, late) = readings.split_at(readings.len() / 2);
+    send(broker, early)?;
+    let mut strict = consumer(broker, OutOfRange::Error)?;
+    let mut lenient = consumer(broker, OutOfRange::Earliest)?;
+    let begin = beginning(&strict);
+    clock.advance(2 * HOUR);
+    let trimmed = broker.run_housekeeping()?.deleted_records;
+    send(broker, late)?;
+
+    let grown = beginning(&strict);
+    println!("retention: of {} readings {trimmed} are gone, the log begins at {grown}", readings.len());
+    expect("records given up", trimmed, early.len() as u64)?;
+    expect("by how much the beginning has grown", grown - begin, trimmed)?;
+    match strict.poll(Duration::ZERO) {
+        Err(Error::OffsetOutOfRange { requested, earliest, .. }) => {
+            println!(
+                "  a strict consumer is told: its next offset was {requested}, the first there is {earliest}"
+            );
+            expect("the first offset as the consumer is told", earliest, grown)?;
+        }
+        Err(error) => return Err(error.into()),
+        Ok(_) => return Err("a consumer whose records are gone was not told".into()),
+    }
+    let records = lenient.poll(Duration::ZERO)?;
+    let first = records.iter().next().ok_or("a lenient consumer found nothing")?;
+    println!("  a lenient one goes on with offset {}", first.offset());
+    expect("where a lenient consumer goes on", first.offset(), grown)?;
+    Ok(trimmed)
+}
+
+/// A consumer that has read one record, and would go on behind it.
+fn consumer(broker: &Broker, policy: OutOfRange) -> Result<Consumer<Key, Value>, Failure> {
+    let builder = broker.consumer().topic(TOPIC).on_out_of_range(policy).max_records(1);
+    let mut consumer: Consumer<Key, Value> = builder.build()?;
+    expect("records of the first poll", consumer.poll(Duration::ZERO)?.len(), 1)?;
+    Ok(consumer)
+}
+
+fn beginning(consumer: &Consumer<Key, Value>) -> u64 {
+    consumer.beginning_offsets().get(&TopicPartition::new(TOPIC, 0)).copied().unwrap_or(0)
+}
+
+fn send(broker: &Broker, readings: &[(&str, Reading)]) -> Result<(), Failure> {
+    let producer = broker.producer::<Key, Value>(TOPIC)?;
+    for batch in readings.chunks(100) {
+        producer.send_batch(batch.iter().map(|(sensor, reading)| {
+            producer.record(reading.value).key(sensor).timestamp(Timestamp::from_millis(reading.at))
+        }))?;
+    }
+    Ok(())
+}
