@@ -1,0 +1,126 @@
+//! Compacts the topic of latest positions, and looks whether it is what it promises to be: what is left has
+//! its offset and is as it was; up to some offset there is one record of each vehicle, the last one that was
+//! sent; and behind that, in the piece that is still written to, everything is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::{Failure, expect};
+use ottla::{Broker, Json};
+
+use crate::batch::Batch;
+use crate::position::{Feed, Position};
+use crate::{LATEST, PARTITIONS, PIECE_BYTES, POSITIONS};
+
+/// A record: vehicle, time, position.
+type Sent = (String, i64, Position);
+
+#[derive(Debug, Default)]
+pub(crate) struct Compacted {
+    pub(crate) sent: u64,
+    pub(crate) kept: u64,
+    /// Vehicles that have a record in the part that is clean.
+    pub(crate) vehicles: u64,
+}
+
+pub(crate) fn compact(broker: &Broker) -> Result<Compacted, Failure> {
+    broker.run_housekeeping()?; // it happens by itself too, but at some time
+    let mut compacted = Compacted::default();
+    for partition in 0..PARTITIONS {
+        let sent = sent_to(broker, partition)?;
+        let kept = kept_in(broker, partition)?;
+        let clean =
+            clean_vehicles(&sent, &kept).map_err(|reason| format!("{LATEST}-{partition}: {reason}"))?;
+        compacted.sent += sent.len() as u64;
+        compacted.kept += kept.len() as u64;
+        compacted.vehicles += clean;
+    }
+    Ok(compacted)
+}
+
+/// What the tracker must have sent to a partition, by offset: of the positions in the same partition of the
+/// other topic those that were news.
+fn sent_to(broker: &Broker, partition: u32) -> Result<Vec<Sent>, Failure> {
+    let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+    let all = records(broker, POSITIONS, partition)?.into_values();
+    Ok(all
+        .filter(|(vehicle, time, _)| {
+            let is_news = newest.get(vehicle).is_none_or(|newest| time > newest);
+            if is_news {
+                newest.insert(vehicle.clone(), *time);
+            }
+            is_news
+        })
+        .collect())
+}
+
+fn kept_in(broker: &Broker, partition: u32) -> Result<BTreeMap<u64, Sent>, Failure> {
+    records(broker, LATEST, partition)
+}
+
+fn records(broker: &Broker, topic: &str, partition: u32) -> Result<BTreeMap<u64, Sent>, Failure> {
+    let mut records = BTreeMap::new();
+    let mut consumer = broker.consumer::<String, Json<Position>>().assign(topic, [partition]).build()?;
+    loop {
+        let polled = consumer.poll(Duration::ZERO)?;
+        if polled.is_empty() {
+            return Ok(records);
+        }
+        for record in &polled {
+            let sent = (record.key()?.to_owned(), record.timestamp().as_millis(), record.value()?);
+            records.insert(record.offset(), sent);
+        }
+    }
+}
+
+/// Compares what was sent with what is kept; the answer is how many vehicles the clean part has.
+fn clean_vehicles(sent: &[Sent], kept: &BTreeMap<u64, Sent>) -> Result<u64, Failure> {
+    for (offset, record) in kept {
+        if sent.get(*offset as usize) != Some(record) {
+            return Err(format!("at offset {offset} is not what was sent there").into());
+        }
+    }
+    // A record is superseded at the offset of the next one of its vehicle. Those that were superseded before
+    // the end of the clean part are gone, and all others are there.
+    let mut next_of: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut gone_until, mut clean_until) = (0, sent.len() as u64);
+    for (offset, (vehicle, _, _)) in sent.iter().enumerate().rev() {
+        let offset = offset as u64;
+        let next = next_of.insert(vehicle, offset);
+        match (kept.contains_key(&offset), next) {
+            (true, Some(next)) => clean_until = clean_until.min(next),
+            (true, None) => {}
+            (false, Some(next)) => gone_until = gone_until.max(next),
+            (false, None) => return Err(format!("the last record of {vehicle}, at {offset}, is gone").into()),
+        }
+    }
+    if gone_until >= clean_until {
+        let found = format!("{gone_until} has superseded what is gone, {clean_until} what is there");
+        return Err(format!("this is no compaction: {found}").into());
+    }
+    let rest = &sent[clean_until as usize..];
+    let rest: usize = rest.iter().map(|(vehicle, _, position)| vehicle.len() + position.name.len()).sum();
+    if rest as u64 > PIECE_BYTES {
+        return Err(format!("from offset {clean_until} on nothing is compacted").into());
+    }
+    let clean: Vec<&str> = kept.range(..clean_until).map(|(_, (vehicle, _, _))| vehicle.as_str()).collect();
+    let distinct = clean.iter().collect::<BTreeSet<_>>().len();
+    expect("records in the clean part, of as many vehicles", clean.len(), distinct)?;
+    Ok(distinct as u64)
+}
+
+/// Asks a table over the topic where each vehicle is; the answer is how many there are.
+pub(crate) fn ask_for_all(broker: &Broker, feed: &Feed, batch: &Batch) -> Result<u64, Failure> {
+    let table = broker.table::<String, Json<Position>>(LATEST)?;
+    for (vehicle, reports) in feed.vehicles.iter().zip(&batch.in_time) {
+        let Some(last) = reports.last() else { continue };
+        let row = table.get(&vehicle.id)?;
+        let row = row.ok_or_else(|| format!("the table does not know where {} is", vehicle.id))?;
+        if (row.timestamp().as_millis(), row.value()?) != (last.time, feed.position(last)) {
+            return Err(format!("{} is not where the table says", vehicle.id).into());
+        }
+    }
+    let expected = feed.vehicles.len();
+    expect("vehicles in the table", table.len()?, expected)?;
+    Ok(expected as u64)
+}
