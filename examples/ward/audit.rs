@@ -1,0 +1,55 @@
+//! The audit: somebody who knows nothing of the monitor, reads the topic of alarms from the beginning, and
+//! compares it with what had to be raised.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::{Failure, expect};
+use ottla::{Broker, Json};
+
+use crate::batch::{self, Raised};
+use crate::bed::Kind;
+use crate::monitor::Alarm;
+use crate::vitals::Feed;
+use crate::{ALARMS, PARTITIONS, time};
+
+/// What the audit has seen, of alarms that were sent more than once each time the first.
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    pub(crate) deteriorations: u64,
+    pub(crate) escalations: u64,
+    pub(crate) silences: u64,
+    /// Alarms that were there already.
+    pub(crate) duplicates: u64,
+}
+
+pub(crate) fn audit(broker: &Broker, feed: &Feed) -> Result<Audit, Failure> {
+    // The same patient and offset is the same observation, and so the same alarm.
+    let mut distinct: BTreeMap<(String, u32, u64, Kind), Raised> = BTreeMap::new();
+    let mut audit = Audit::default();
+    let mut consumer = broker.consumer::<String, Json<Alarm>>().assign(ALARMS, 0..PARTITIONS).build()?;
+    loop {
+        let records = consumer.poll(Duration::ZERO)?;
+        if records.is_empty() {
+            break;
+        }
+        for record in &records {
+            let (patient, alarm) = (record.key()?.to_owned(), record.value()?);
+            let raised = (patient.clone(), record.timestamp().as_millis(), alarm.kind);
+            let before = distinct.insert((patient, alarm.partition, alarm.offset, alarm.kind), raised);
+            audit.duplicates += u64::from(before.is_some());
+        }
+    }
+    let expected = batch::alarms(feed);
+    expect("alarms, each once", distinct.len(), expected.len())?;
+    let seen = distinct.into_values().collect();
+    if let Some((patient, at, kind)) = expected.symmetric_difference(&seen).next() {
+        let is_missed = expected.contains(&(patient.clone(), *at, *kind));
+        let what = if is_missed { "was not raised" } else { "was raised without a reason" };
+        return Err(format!("{patient} {kind} at {}: {what}", time::readable(*at)).into());
+    }
+    audit.deteriorations = batch::count(&seen, |kind| kind == Kind::Deteriorates);
+    audit.escalations = batch::count(&seen, |kind| kind == Kind::Escalated);
+    audit.silences = batch::count(&seen, |kind| matches!(kind, Kind::Silent(_)));
+    Ok(audit)
+}
