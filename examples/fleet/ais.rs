@@ -30,10 +30,10 @@ pub(crate) fn read(path: &Path, feed: &mut Feed) -> Result<(), Failure> {
             Err(error) => return Err(about(path, error)),
         }
         let number = line.position().map_or(0, csv::Position::line);
-        if let Some(report) =
-            columns.report(&line, feed).map_err(|reason| about(path, format!("line {number}: {reason}")))?
-        {
-            feed.reports.push(report);
+        let report = columns.report(&line, feed);
+        match report.map_err(|reason| about(path, format!("line {number}: {reason}")))? {
+            Some(report) => feed.reports.push(report),
+            None => feed.without_place += 1,
         }
     }
 }

@@ -17,17 +17,13 @@ pub(crate) struct Generated {
     pub(crate) entries: u64,
 }
 
-/// Beside each road, all along it, is a zone.
-pub(crate) fn zones(roads: &[Road]) -> Vec<Fence> {
-    let zone = |(number, road): (usize, &Road)| {
-        let lat = latitude(number);
-        Fence {
-            name: format!("zone of {}", road.name),
-            south_west: Place { lat: lat + ZONE.start, lon: WEST - MICRODEGREES },
-            north_east: Place { lat: lat + ZONE.end, lon: WEST + 2 * MICRODEGREES },
-        }
-    };
-    roads.iter().enumerate().map(zone).collect()
+/// Beside each of so many roads, all along it, is a zone.
+pub(crate) fn zones(roads: usize) -> impl Iterator<Item = Fence> {
+    (0..roads).map(|road| Fence {
+        name: format!("zone {}", road + 1),
+        south_west: Place { lat: latitude(road) + ZONE.start, lon: WEST - MICRODEGREES },
+        north_east: Place { lat: latitude(road) + ZONE.end, lon: WEST + 2 * MICRODEGREES },
+    })
 }
 
 pub(crate) fn fleet(rng: &mut Rng, roads: &[Road], vehicles: u32, positions: u32) -> Generated {

@@ -94,19 +94,23 @@ fn clean_vehicles(sent: &[Sent], kept: &BTreeMap<u64, Sent>) -> Result<u64, Fail
             (false, None) => return Err(format!("the last record of {vehicle}, at {offset}, is gone").into()),
         }
     }
-    if gone_until >= clean_until {
+    if gone_until > 0 && gone_until >= clean_until {
         let found = format!("{gone_until} has superseded what is gone, {clean_until} what is there");
         return Err(format!("this is no compaction: {found}").into());
     }
-    let rest = &sent[clean_until as usize..];
-    let rest: usize = rest.iter().map(|(vehicle, _, position)| vehicle.len() + position.name.len()).sum();
-    if rest as u64 > PIECE_BYTES {
-        return Err(format!("from offset {clean_until} on nothing is compacted").into());
+    let rest = sent[clean_until as usize..].iter().map(bytes_of).sum::<Result<u64, _>>()?;
+    if rest > PIECE_BYTES {
+        return Err(format!("from offset {clean_until} on nothing is compacted, {rest} bytes").into());
     }
     let clean: Vec<&str> = kept.range(..clean_until).map(|(_, (vehicle, _, _))| vehicle.as_str()).collect();
     let distinct = clean.iter().collect::<BTreeSet<_>>().len();
     expect("records in the clean part, of as many vehicles", clean.len(), distinct)?;
     Ok(distinct as u64)
+}
+
+/// Of key and value.
+fn bytes_of((vehicle, _, position): &Sent) -> Result<u64, serde_json::Error> {
+    Ok((vehicle.len() + serde_json::to_vec(position)?.len()) as u64)
 }
 
 /// Asks a table over the topic where each vehicle is; the answer is how many there are.

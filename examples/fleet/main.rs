@@ -112,9 +112,10 @@ fn run(options: &Options) -> Result<String, Failure> {
         expect("entries into fences, of a fleet that was made to enter", batch.entries(), injected)?;
     }
     let broker = open(options, &feed)?;
+    let sent = publish::already_sent(&broker, &feed)?;
     keep_to(&broker, &rules)?;
     let started = Instant::now();
-    stream(&broker, options, &feed, &rules)?;
+    stream(&broker, options, &feed, &rules, sent)?;
     println!("sent, tracked and watched in {:.1?}", started.elapsed());
     let seen = check(&broker, options, &feed, &batch)?;
     broker.close()?;
@@ -130,19 +131,18 @@ fn feed(options: &Options) -> Result<(Feed, Rules, Option<u64>), Failure> {
         if roads.is_empty() {
             roads = ["I-35", "I-94", "US-10"].map(|name| Road::invented(name, &mut rng)).into();
         }
-        fences.extend(generate::zones(&roads));
         let invented = generate::fleet(&mut rng, &roads, options.vehicles, options.positions);
         // Other fences than the zones may be anywhere.
         (invented.feed, options.fence.is_empty().then_some(invented.entries))
     } else {
         let mut feed = Feed::default();
         options.input.iter().try_for_each(|file| ais::read(file, &mut feed))?;
-        fences.extend(generate::zones(&roads));
         (feed, None)
     };
     if let Some(file) = &options.write {
         ais::write(file, &feed)?;
     }
+    fences.extend(generate::zones(feed.roads.len()));
     let rules = Rules::new(fences, &roads, &feed, options.congested_below);
     Ok((feed, rules, injected))
 }
@@ -180,11 +180,19 @@ fn keep_to(broker: &Broker, rules: &Rules) -> Result<(), Failure> {
     }
 }
 
-/// Sends everything while it is tracked and watched.
-fn stream(broker: &Broker, options: &Options, feed: &Feed, rules: &Rules) -> Result<(), Failure> {
-    let sent = publish::already_sent(broker, feed)?;
+/// Sends what is not sent yet, while it is tracked and watched.
+fn stream(
+    broker: &Broker,
+    options: &Options,
+    feed: &Feed,
+    rules: &Rules,
+    sent: Vec<usize>,
+) -> Result<(), Failure> {
     let (all, there) = (feed.reports.len(), sent.iter().sum::<usize>());
     println!("{all} positions of {} vehicles; the log lacks {}", feed.vehicles.len(), all - there);
+    if feed.without_place > 0 {
+        println!("{} reports do not say where, and are left out", feed.without_place);
+    }
     let screen = Screen::new(broker, rules, all)?;
     let all_sent = AtomicBool::new(false);
     thread::scope(|scope| {

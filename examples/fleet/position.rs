@@ -32,6 +32,8 @@ pub(crate) struct Feed {
     pub(crate) vehicles: Vec<Vehicle>,
     pub(crate) roads: Vec<String>,
     pub(crate) reports: Vec<Report>,
+    /// Reports that did not say where the vehicle was, and are left out.
+    pub(crate) without_place: u64,
     vehicle_numbers: BTreeMap<String, u32>,
 }
 
