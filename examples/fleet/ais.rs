@@ -1,8 +1,8 @@
-//! The fleet's format: the broadcast points of MarineCadastre (NOAA, BOEM and the US Coast Guard), which are
-//! tracks of real ships, one report a line, at <https://hub.marinecadastre.gov/pages/vesseltraffic>; the
-//! columns are described at <https://coast.noaa.gov/data/marinecadastre/ais/data-dictionary.pdf>.
-//! The header says which column is where, so other columns and another order do no harm. Files since 2025
-//! have other spellings of the names (`base_date_time`, `longitude`), which are taken too.
+//! The fleet's format: the broadcast points of MarineCadastre (NOAA, BOEM and the US Coast Guard), which
+//! are tracks of real ships, one report a line, at <https://hub.marinecadastre.gov/pages/vesseltraffic>;
+//! the columns are described at <https://coast.noaa.gov/data/marinecadastre/ais/data-dictionary.pdf>. The
+//! header says which column is where, so other columns and another order do no harm. Files since 2025 have
+//! other spellings of the names (`base_date_time`, `longitude`), which are taken too.
 //!
 //! One column is ours: `Road`, for vehicles that drive on one.
 

@@ -1,6 +1,6 @@
-//! An invented fleet, as real as it has to be: vehicles that drive up and down roads at the speeds that were
-//! measured there, report every minute, leave the road for a zone now and then, and whose reports come late,
-//! twice, or not at all for a while. The same seed gives the same fleet on every machine.
+//! An invented fleet, as real as it has to be: vehicles that drive up and down roads at the speeds that
+//! were measured there, report every minute, leave the road for a zone now and then, and whose reports come
+//! late, twice, or not at all for a while. The same seed gives the same fleet on every machine.
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! Compacts the topic of latest positions, and looks whether it is what it promises to be: what is left has
-//! its offset and is as it was; up to some offset there is one record of each vehicle, the last one that was
-//! sent; and behind that, in the piece that is still written to, everything is there.
+//! its offset and is as it was; up to some offset there is one record of each vehicle, the last one that
+//! was sent; and behind that, in the piece that is still written to, everything is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

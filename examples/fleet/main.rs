@@ -1,7 +1,7 @@
 //! A fleet that is tracked while it drives: every position under its vehicle, and four who live on that. A
-//! **tracker** keeps the latest position of each vehicle in a compacted topic, and a **table** over it answers
-//! where everybody is; a **watch** raises alerts when a vehicle enters a fence or slows down where others
-//! drive; a **replay** reads again what was reported from some moment on.
+//! **tracker** keeps the latest position of each vehicle in a compacted topic, and a **table** over it
+//! answers where everybody is; a **watch** raises alerts when a vehicle enters a fence or slows down where
+//! others drive; a **replay** reads again what was reported from some moment on.
 //!
 //! Run it: `cargo run --release --example fleet`. It invents 200 trucks near Minneapolis. In a terminal it
 //! shows them on a board, and `-- --speed 600` lets a minute pass in a tenth of a second, so that one sees
@@ -12,9 +12,9 @@
 //!
 //! It ends with `OK fleet vehicles=.. positions=.. late=.. repeated=.. latest=.. replayed=.. alerts=..
 //! expected=.. congested=..`. All these are compared with what `batch.rs` computes without a topic, and
-//! `alerts` with how often the invented trucks were sent into a fence. `late` and `repeated` are reports that
-//! were not news, and `latest` the vehicles of which the topic, compacted, holds exactly one record in its
-//! clean part.
+//! `alerts` with how often the invented trucks were sent into a fence. `late` and `repeated` are reports
+//! that were not news, and `latest` the vehicles of which the topic, compacted, holds exactly one record in
+//! its clean part.
 //!
 //! Read next: `publish.rs`, `track.rs`, `watch.rs`, `replay.rs` and `latest.rs` are what has to do with
 //! Ottla. Then `ward`, where a group survives that its members crash.
@@ -36,6 +36,7 @@ mod track;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 use clap::Parser;
+use clap::builder::RangedI64ValueParser;
 use common::{Failure, expect};
 use fastrand::Rng;
 use ottla::{Broker, Compaction, Retention, TopicConfig};
@@ -76,7 +78,7 @@ struct Options {
     #[arg(long, value_name = "FENCE", allow_hyphen_values = true)]
     fence: Vec<Fence>,
     /// Below this share of a road's free flow a vehicle is slow
-    #[arg(long, value_name = "PERCENT", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = 60, value_parser = count(1..=100))]
     congested_below: u32,
     /// Replay from this moment on, like 2015-09-01T12:00:00 [default: half way]
     #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -88,10 +90,10 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Invent so many vehicles
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = count(1..=100_000))]
     vehicles: u32,
     /// Invent so many positions of each
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = count(1..=1_000_000))]
     positions: u32,
     /// Write the invented fleet to this file
     #[arg(long, value_name = "FILE")]
@@ -154,8 +156,8 @@ fn open(options: &Options, feed: &Feed) -> Result<Broker, Failure> {
     };
     let topic = || {
         let topic = TopicConfig::new().partitions(PARTITIONS);
-        // In memory a topic holds 256 MiB unless it is told otherwise. Each partition gets an equal share, and
-        // here each could get everything.
+        // In memory a topic holds 256 MiB unless it is told otherwise. Each partition gets an equal share,
+        // and here each could get everything.
         let all = (feed.reports.len() as u64 * RECORD_BYTES).max(1 << 20) * u64::from(PARTITIONS);
         if options.data_dir.is_none() { topic.memory_limit(all) } else { topic }
     };
@@ -242,6 +244,10 @@ fn records_in(broker: &Broker, topic: &str) -> Result<u64, Failure> {
 /// A thread's result; its panic goes on here.
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+}
+
+fn count(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(range)
 }
 
 fn moment(text: &str) -> Result<i64, String> {

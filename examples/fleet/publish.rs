@@ -1,5 +1,5 @@
-//! Sends what the log lacks of the feed, in the order in which it arrived, each report under its vehicle and
-//! with its own time.
+//! Sends what the log lacks of the feed, in the order in which it arrived, each report under its vehicle
+//! and with its own time.
 
 use std::time::Duration;
 

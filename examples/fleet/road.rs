@@ -3,9 +3,10 @@
 //! <https://github.com/numenta/NAB/tree/master/data/realTraffic> (`speed_*.csv`, of Minnesota).
 //!
 //! **Free flow** is the 85th percentile of a road's own speeds, and traffic is **congested** where it is
-//! slower than a share of that: both as in the Urban Congestion Report of the Federal Highway Administration
-//! (<https://ops.fhwa.dot.gov/perf_measurement/ucr/documentation.htm>). The report takes 90 %, of averages
-//! over sections and hours; a single speed scatters more, so that the share here is 60 % unless it is chosen.
+//! slower than a share of that: both as in the Urban Congestion Report of the Federal Highway
+//! Administration (<https://ops.fhwa.dot.gov/perf_measurement/ucr/documentation.htm>). The report takes 90
+//! %, of averages over sections and hours; a single speed scatters more, so that the share here is 60 %
+//! unless it is chosen.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,7 +1,6 @@
 //! What the watch looks for: fences that vehicles enter, and roads on which they are slow.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -63,14 +62,10 @@ impl Rules {
 
     /// All of it as text, to see whether two runs have the same rules.
     pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        for Fence { name, south_west: from, north_east: to } in &self.fences {
-            write!(text, "{name}={},{},{},{};", from.lat, from.lon, to.lat, to.lon).expect("memory");
-        }
-        for (road, speed) in &self.slow_below {
-            write!(text, "{road}<{speed};").expect("memory");
-        }
-        text
+        let fences = self.fences.iter().map(|Fence { name, south_west: from, north_east: to }| {
+            format!("{name}={},{},{},{};", from.lat, from.lon, to.lat, to.lon)
+        });
+        fences.chain(self.slow_below.iter().map(|(road, speed)| format!("{road}<{speed};"))).collect()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The fleet on a screen: how many vehicles there are and what they do, a map of dots, and who reported last.
+//! The fleet on a screen: how many vehicles there are and what they do, a map of dots, and who reported
+//! last.
 
 use std::fmt::Write;
 
@@ -68,7 +69,7 @@ fn text(
     let mut text = format!("fleet at {now:<19}   {sent} of {positions} positions\n");
     writeln!(
         text,
-        "{} vehicles: {moving} moving, {slow} of them slow, {} stopped; {alerts} alerts so far",
+        "{} vehicles: {moving} moving, {slow} of them slow, {} stopped; {alerts} alerts and slowdowns so far",
         rows.len(),
         rows.len() - moving,
     )?;
@@ -118,6 +119,6 @@ fn map(rules: &Rules, rows: &[Row]) -> String {
 }
 
 const COLUMNS: usize = 76;
-const LINES: usize = 14;
+const LINES: usize = 13;
 /// Tenths of a knot; a position that does not move drifts a little all the same.
 const STOPPED: u16 = 5;

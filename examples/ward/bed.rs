@@ -1,12 +1,12 @@
-//! What is known of a patient, and what alarms follow from it. It knows nothing of Ottla, but is a value of a
-//! topic, so that whoever watches this patient next goes on with it.
+//! What is known of a patient, and what alarms follow from it. It knows nothing of Ottla, but is a value of
+//! a topic, so that whoever watches this patient next goes on with it.
 //!
 //! * A patient **deteriorates** when the score has been 5 or more in three observations in a row: a single
 //!   one is often a cough or a moved finger. It is over after three below 5.
 //! * That is **escalated** when the score has been 7 or more in three in a row.
-//! * A signal is **silent** when it is missing for more than a minute while the monitor reports others: a lead
-//!   has fallen off. Time is that of the observations, not of the wall, so that a slow ward, or a log that is
-//!   read again, raises no alarm of its own. A signal that is silent gives no points.
+//! * A signal is **silent** when it is missing for more than a minute while the monitor reports others: a
+//!   lead has fallen off. Time is that of the observations, not of the wall, so that a slow ward, or a log
+//!   that is read again, raises no alarm of its own. A signal that is silent gives no points.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Real patients: the numerics of the BIDMC PPG and Respiration Dataset of PhysioNet, 53 patients in intensive
-//! care for eight minutes each (<https://physionet.org/content/bidmc/1.0.0/>, files
-//! `bidmc_csv/bidmc_01_Numerics.csv` and on). A file is a patient, a line a second:
-//! `Time [s], HR, PULSE, RESP, SpO2`; a value that was not measured is `NaN` or nothing.
+//! Real patients: the numerics of the BIDMC PPG and Respiration Dataset of PhysioNet, 53 patients in
+//! intensive care for eight minutes each (<https://physionet.org/content/bidmc/1.0.0/>, files
+//! `bidmc_csv/bidmc_01_Numerics.csv` and on). A file is a patient, a line a second: `Time [s], HR, PULSE,
+//! RESP, SpO2`; a value that was not measured is `NaN` or nothing.
 
 use std::path::Path;
 

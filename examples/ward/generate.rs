@@ -1,6 +1,6 @@
-//! An invented ward: patients who are well, some of whom get worse and better again, some of whose leads fall
-//! off, and reports that come late, twice, or with a value that a moved finger has made. The same seed gives
-//! the same ward on every machine.
+//! An invented ward: patients who are well, some of whom get worse and better again, some of whose leads
+//! fall off, and reports that come late, twice, or with a value that a moved finger has made. The same seed
+//! gives the same ward on every machine.
 
 use fastrand::Rng;
 
@@ -26,7 +26,7 @@ pub(crate) fn ward(rng: &mut Rng, patients: u32, observations: u32, episodes: u3
         let n = n as u32;
         let begin = rng.u32(30..observations - 100);
         let trouble = if n < episodes {
-            Trouble::Episode { begin, is_severe: n % 2 == 0 }
+            Trouble::Episode { begin, is_severe: n.is_multiple_of(2) }
         } else if n < episodes + silences {
             let signal = Signal::ALL[rng.usize(..Signal::ALL.len())];
             Trouble::LeadOff { begin, length: rng.u32(18..48), signal }

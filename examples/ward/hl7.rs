@@ -1,8 +1,8 @@
-//! What bedside monitors send: HL7 version 2 messages of the type ORU^R01 (<https://www.hl7.org/implement/
-//! standards/product_brief.cfm?product_id=185>, chapter 7). A message begins with a segment `MSH`; `PID` has
-//! the patient, `OBR` the time, and each `OBX` a measurement with its LOINC code (<https://loinc.org>).
-//! Segments end with CR; LF and CRLF are taken too, and so are the framing bytes of MLLP. Segments, codes and
-//! message types that are not known here are passed over.
+//! What bedside monitors send: HL7 version 2 messages of the type ORU^R01
+//! (<https://www.hl7.org/implement/standards/product_brief.cfm?product_id=185>, chapter 7). A message
+//! begins with a segment `MSH`; `PID` has the patient, `OBR` the time, and each `OBX` a measurement with
+//! its LOINC code (<https://loinc.org>). Segments end with CR; LF and CRLF are taken too, and so are the
+//! framing bytes of MLLP. Segments, codes and message types that are not known here are passed over.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -5,19 +5,19 @@
 //! the same instance id within its time, so that the other one keeps what it has. An audit reads all alarms
 //! from the beginning and compares them with what `batch.rs` computes from the input.
 //!
-//! **This is a demonstration of a stream of events. It is not a medical device, and nobody's care may depend
-//! on it.**
+//! **This is a demonstration of a stream of events. It is not a medical device, and nobody's care may
+//! depend on it.**
 //!
-//! Run it: `cargo run --release --example ward`. It invents two hours of 30 patients, 7 of whom get worse. In
-//! a terminal it shows the beds, and `-- --speed 300` lets five minutes pass in a second, so that one sees
-//! something. `--input FILE` reads other patients: HL7 v2 messages (`hl7.rs`), or real ones of PhysioNet, one
-//! file each (`bidmc.rs`). With `--data-dir DIR` everything stays: kill the program at any moment and start it
-//! again, and it goes on with what is left.
+//! Run it: `cargo run --release --example ward`. It invents two hours of 30 patients, 7 of whom get worse.
+//! In a terminal it shows the beds, and `-- --speed 300` lets five minutes pass in a second, so that one
+//! sees something. `--input FILE` reads other patients: HL7 v2 messages (`hl7.rs`), or real ones of
+//! PhysioNet, one file each (`bidmc.rs`). With `--data-dir DIR` everything stays: kill the program at any
+//! moment and start it again, and it goes on with what is left.
 //!
 //! It ends with `OK ward patients=.. observations=.. episodes=.. alerts=.. missed=0 escalated=.. silent=..
 //! duplicates=.. crashes=2 rebalances=0`. `alerts` are the episodes that were seen, `duplicates` are alarms
-//! that a crash has sent twice, and that the audit took for one; `rebalances` is how often the partitions of
-//! the member that did not crash changed.
+//! that a crash has sent twice, and that the audit took for one; `rebalances` is how often the partitions
+//! of the member that did not crash changed.
 //!
 //! Read next: `monitor.rs`, then `audit.rs`; `publish.rs` sends what an earlier run has not.
 
@@ -36,6 +36,7 @@ mod show;
 mod time;
 mod vitals;
 
+use std::ops::RangeInclusive;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use clap::builder::RangedI64ValueParser;
 use common::{Failure, expect};
 use fastrand::Rng;
 use ottla::{Broker, Compaction, Error, GroupState, TopicConfig};
@@ -76,11 +78,11 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Invent so many patients
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = count(1..=10_000))]
     patients: u32,
     /// Invent so many observations of each, one every ten seconds
     #[arg(long, value_name = "N", default_value_t = 720,
-          value_parser = clap::value_parser!(u32).range(i64::from(MIN_OBSERVATIONS)..=1_000_000))]
+          value_parser = count(i64::from(MIN_OBSERVATIONS)..=1_000_000))]
     observations: u32,
     /// So many of the patients get worse
     #[arg(long, value_name = "N", default_value_t = 7)]
@@ -167,8 +169,8 @@ fn open(options: &Options, feed: &Feed) -> Result<Broker, Failure> {
     };
     let topic = || {
         let topic = TopicConfig::new().partitions(PARTITIONS);
-        // In memory a topic holds 256 MiB unless it is told otherwise. Each partition gets an equal share, and
-        // here each could get everything.
+        // In memory a topic holds 256 MiB unless it is told otherwise. Each partition gets an equal share,
+        // and here each could get everything.
         let all = (feed.observations.len() as u64 * RECORD_BYTES).max(1 << 20) * u64::from(PARTITIONS);
         if options.data_dir.is_none() { topic.memory_limit(all) } else { topic }
     };
@@ -198,8 +200,11 @@ fn watch(broker: &Broker, options: &Options, feed: &Feed) -> Result<Watched, Fai
             let rebalances = rebalances.clone();
             scope.spawn(move || closing(broker, monitor::work(shift, name, crashes, &rebalances)))
         };
-        let members = [member("east", CRASHES, &of_east), member("west", 0, &of_west)];
-        let published = settle(broker).and_then(|()| {
+        // One after the other, so that each run shares the partitions alike.
+        let east = member("east", CRASHES, &of_east);
+        let has_begun = settle(broker, 1);
+        let west = member("west", 0, &of_west);
+        let published = has_begun.and_then(|()| settle(broker, 2)).and_then(|()| {
             let before = of_west.count();
             may_crash.store(true, Ordering::Release);
             publish::publish(broker, feed, sent, Pace::new(options.speed), screen)?;
@@ -207,20 +212,18 @@ fn watch(broker: &Broker, options: &Options, feed: &Feed) -> Result<Watched, Fai
         });
         let published = closing(broker, published);
         all_sent.store(true, Ordering::Release);
-        let [crashes, none] = members.map(joined);
-        let (before, crashes, _) = first_failure(published, crashes, none)?;
+        let (before, crashes, _) = first_failure(published, joined(east), joined(west))?;
         Ok(Watched { crashes, rebalances: of_west.count() - before })
     })
 }
 
-/// Returns when each of the two members has its partitions.
-fn settle(broker: &Broker) -> Result<(), Failure> {
+/// Returns when the group has so many members, and each its partitions.
+fn settle(broker: &Broker, members: usize) -> Result<(), Failure> {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         let has_settled = broker.describe_group(GROUP).is_ok_and(|group| {
-            let is_shared =
-                group.members.len() == 2 && group.members.iter().all(|each| !each.assignment.is_empty());
-            group.state == GroupState::Stable && is_shared
+            let mut shares = group.members.iter().map(|member| member.assignment.len());
+            group.state == GroupState::Stable && shares.len() == members && shares.all(|share| share > 0)
         });
         if has_settled {
             return Ok(());
@@ -261,6 +264,10 @@ fn first_failure<A, B, C>(
 /// A thread's result; its panic goes on here.
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+}
+
+fn count(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(range)
 }
 
 fn factor(text: &str) -> Result<f64, String> {

@@ -1,11 +1,12 @@
-//! The monitor: a group of two that reads all observations, keeps what it knows of each patient in a compacted
-//! topic, and raises alarms. One of them crashes now and then, and comes back under the same instance id, so
-//! that its partitions wait for it and the other one is left in peace.
+//! The monitor: a group of two that reads all observations, keeps what it knows of each patient in a
+//! compacted topic, and raises alarms. One of them crashes now and then, and comes back under the same
+//! instance id, so that its partitions wait for it and the other one is left in peace.
 //!
-//! **No alarm is lost, and each is seen to be one.** For each observation, the alarms are sent first, then the
-//! state of the bed, and the commit comes last. Who crashes in between reads the observation again. If the
-//! state was sent, it says so ([`Bed::next_offset`]), and nothing happens twice; if only the alarm was, it is
-//! sent once more, with the same patient and offset, by which whoever reads alarms takes them for one.
+//! **No alarm is lost, and each is seen to be one.** For each observation, the alarms are sent first, then
+//! the state of the bed, and the commit comes last. Who crashes in between reads the observation again. If
+//! the state was sent, it says so ([`Bed::next_offset`]), and nothing happens twice; if only the alarm was,
+//! it is sent once more, with the same patient and offset, by which whoever reads alarms takes them for
+//! one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,14 +1,15 @@
-//! The National Early Warning Score, NEWS2: Royal College of Physicians, "National Early Warning Score (NEWS)
-//! 2: Standardising the assessment of acute-illness severity in the NHS", updated report of a working party,
-//! London 2017. Each of seven parameters gives 0 to 3 points, and the sum says how urgent a response is.
+//! The National Early Warning Score, NEWS2: Royal College of Physicians, "National Early Warning Score
+//! (NEWS) 2: Standardising the assessment of acute-illness severity in the NHS", updated report of a
+//! working party, London 2017. Each of seven parameters gives 0 to 3 points, and the sum says how urgent a
+//! response is.
 //!
 //! Of a patient of whom not everything is measured, only what is there gives points, so that the score is a
 //! lower bound: of heart rate, respiration and saturation alone at most 9 of 20. Saturation is scored on
 //! scale 1; scale 2, for patients with hypercapnic respiratory failure, is for a clinician to choose and is
 //! left out here.
 //!
-//! **This is a demonstration of a stream of events. It is not a medical device, and nobody's care may depend
-//! on it.**
+//! **This is a demonstration of a stream of events. It is not a medical device, and nobody's care may
+//! depend on it.**
 
 use serde::{Deserialize, Serialize};
 

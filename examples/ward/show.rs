@@ -66,7 +66,7 @@ fn text(
         "ward at {}   {sent} of {observations} observations, {alarms} alarms so far",
         time::readable(now)
     )?;
-    let head = format!("{:<9}{:>4}{:>4}{:>5}{:>4} {:<12}", "", "hr", "rr", "spo2", "NEWS", " state");
+    let head = format!("{:<9}{:>4}{:>4}{:>5}{:>6} {:<12}", "", "hr", "rr", "spo2", "score", " state");
     writeln!(text, "{}", [head.as_str(); COLUMNS].join("  "))?;
     let lines = rows.len().div_ceil(COLUMNS);
     for line in 0..lines {
@@ -84,7 +84,7 @@ fn cell(patient: &str, bed: &Bed, now: i64) -> String {
     let saturation = number(vitals.saturation);
     let (state, colour) = state(bed, now);
     format!(
-        "{patient:<9.9}{pulse:>4}{respiration:>4}{saturation:>5}{:>4} \x1b[{colour}m{state:<12.12}\x1b[0m",
+        "{patient:<9.9}{pulse:>4}{respiration:>4}{saturation:>5}{:>6} \x1b[{colour}m{state:<12.12}\x1b[0m",
         bed.score
     )
 }

@@ -1,5 +1,5 @@
-//! Times: as HL7 writes them, `20240115203000`, with fractions of a second and an offset from UTC if there is
-//! one; and a pace at which events may happen.
+//! Times: as HL7 writes them, `20240115203000`, with fractions of a second and an offset from UTC if there
+//! is one; and a pace at which events may happen.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -20,7 +20,7 @@ pub(crate) struct Vitals {
     pub(crate) temperature: Option<u16>,
     /// Whether the patient breathes air or is given oxygen.
     pub(crate) on_oxygen: Option<bool>,
-    /// Whether the patient is alert, rather than confused, or responsive to voice or pain only, or not at all.
+    /// Whether the patient is alert, and not confused or responsive only to voice, to pain, or to nothing.
     pub(crate) is_alert: Option<bool>,
 }
 
