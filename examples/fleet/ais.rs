@@ -151,3 +151,57 @@ const HEADER: &str = "MMSI,BaseDateTime,LAT,LON,SOG,COG,Heading,VesselName,IMO,C
 /// What AIS sends for "not available".
 const NO_SPEED: u16 = 1_023;
 const NO_COURSE: u16 = 3_600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(header: &str, line: &str) -> Result<(Feed, Option<Report>), String> {
+        let mut feed = Feed::default();
+        let record = |text: &str| text.split(',').collect::<StringRecord>();
+        let report = Columns::of(&record(header))?.report(&record(line), &mut feed)?;
+        Ok((feed, report))
+    }
+
+    #[test]
+    fn the_header_says_which_column_is_where() -> Result<(), String> {
+        for (header, line) in [
+            ("MMSI,BaseDateTime,LAT,LON,SOG", "368000001,1970-01-01T00:00:10,29.2,-116.6,20.4"),
+            (
+                "SOG,mmsi,longitude,more,latitude,base_date_time",
+                "20.4,368000001,-116.6,,29.2,1970-01-01 00:00:10",
+            ),
+        ] {
+            let (feed, report) = report(header, line)?;
+            let report = report.ok_or("it has a place")?;
+            assert_eq!(feed.id(&report), "368000001");
+            assert_eq!((report.time, report.speed, report.course), (10_000, Some(204), None));
+            assert_eq!(report.at, Place { lat: 29_200_000, lon: -116_600_000 });
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_ais_sends_for_nothing_is_nothing() -> Result<(), String> {
+        let header = "MMSI,BaseDateTime,LAT,LON,SOG,COG";
+        let (_, there) = report(header, "1,1970-01-01T00:00:10,29.2,-116.6,102.3,360.0")?;
+        assert_eq!(there.map(|report| (report.speed, report.course)), Some((None, None)));
+        let (_, nowhere) = report(header, "1,1970-01-01T00:00:10,91,181,1,1")?;
+        assert!(nowhere.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let header = "MMSI,BaseDateTime,LAT,LON";
+        for (line, wrong) in [
+            (",1970-01-01T00:00:10,1,1", "MMSI"),
+            ("1,1969-12-31T23:59:59,1,1", "BaseDateTime"),
+            ("1,1970-01-01T00:00:10,92,1", "LAT"),
+            ("1,1970-01-01T00:00:10,1", "LON"),
+        ] {
+            assert!(report(header, line).expect_err(wrong).starts_with(wrong));
+        }
+        assert!(report("MMSI,LAT,LON", "1,1,1").expect_err("no time").contains("BaseDateTime"));
+    }
+}

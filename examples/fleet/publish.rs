@@ -6,10 +6,10 @@ use std::time::Duration;
 use common::{Failure, Progress};
 use ottla::{Broker, Json, Timestamp};
 
+use crate::POSITIONS;
 use crate::position::{Feed, Position};
 use crate::show::Screen;
 use crate::time::Pace;
-use crate::{PARTITIONS, POSITIONS};
 
 /// How many of each vehicle's reports an earlier run has sent. What is in the log must be of this feed.
 ///
@@ -17,8 +17,7 @@ use crate::{PARTITIONS, POSITIONS};
 /// vehicle a beginning.
 pub(crate) fn already_sent(broker: &Broker, feed: &Feed) -> Result<Vec<usize>, Failure> {
     let mut sent = vec![0; feed.vehicles.len()];
-    let mut consumer =
-        broker.consumer::<String, Json<Position>>().assign(POSITIONS, 0..PARTITIONS).build()?;
+    let mut consumer = broker.consumer::<String, Json<Position>>().topic(POSITIONS).build()?;
     if consumer.beginning_offsets().values().any(|begin| *begin > 0) {
         return Err("the first positions have been given up, for their age; begin a new directory".into());
     }

@@ -5,15 +5,14 @@ use std::time::Duration;
 use common::{Failure, expect};
 use ottla::{Broker, Json, Timestamp};
 
+use crate::POSITIONS;
 use crate::position::{Feed, Position};
-use crate::{PARTITIONS, POSITIONS};
 
 /// How many positions were reported at `since` or later. Each partition is read from the first one of these;
 /// behind that come late ones that are older, which are left out.
 pub(crate) fn replay(broker: &Broker, feed: &Feed, since: i64) -> Result<u64, Failure> {
     let since = Timestamp::from_millis(since);
-    let mut consumer =
-        broker.consumer::<String, Json<Position>>().assign(POSITIONS, 0..PARTITIONS).build()?;
+    let mut consumer = broker.consumer::<String, Json<Position>>().topic(POSITIONS).build()?;
     consumer.seek_to_timestamp(since)?;
     for (at, offset) in consumer.offsets_for_timestamp(since)? {
         let expected = offset.unwrap_or(consumer.end_offsets()[&at]);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::position::Position;
 use crate::rules::{News, Rules};
-use crate::{ALERTS, PARTITIONS, POSITIONS};
+use crate::{ALERTS, POSITIONS};
 
 const GROUP: &str = "geofence";
 
@@ -109,7 +109,7 @@ fn look_at(
 /// All alerts in the log, each once: vehicle, time, and what it is.
 pub(crate) fn alerts(broker: &Broker) -> Result<Vec<(String, i64, News)>, Failure> {
     let mut distinct = BTreeMap::new();
-    let mut consumer = broker.consumer::<String, Json<Alert>>().assign(ALERTS, 0..PARTITIONS).build()?;
+    let mut consumer = broker.consumer::<String, Json<Alert>>().topic(ALERTS).build()?;
     loop {
         let records = consumer.poll(Duration::ZERO)?;
         if records.is_empty() {

@@ -11,7 +11,7 @@ use crate::batch::{self, Raised};
 use crate::bed::Kind;
 use crate::monitor::Alarm;
 use crate::vitals::Feed;
-use crate::{ALARMS, PARTITIONS, time};
+use crate::{ALARMS, time};
 
 /// What the audit has seen, of alarms that were sent more than once each time the first.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) fn audit(broker: &Broker, feed: &Feed) -> Result<Audit, Failure> {
     // The same patient and offset is the same observation, and so the same alarm.
     let mut distinct: BTreeMap<(String, u32, u64, Kind), Raised> = BTreeMap::new();
     let mut audit = Audit::default();
-    let mut consumer = broker.consumer::<String, Json<Alarm>>().assign(ALARMS, 0..PARTITIONS).build()?;
+    let mut consumer = broker.consumer::<String, Json<Alarm>>().topic(ALARMS).build()?;
     loop {
         let records = consumer.poll(Duration::ZERO)?;
         if records.is_empty() {

@@ -115,3 +115,55 @@ impl Bed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bed, and a minute's sixth later another observation of it.
+    #[derive(Default)]
+    struct Night(Bed, i64);
+
+    impl Night {
+        fn observe(&mut self, pulse: u16, respiration: u16, saturation: Option<u16>) -> Vec<Kind> {
+            self.1 += 10_000;
+            let (pulse, respiration) = (Some(pulse), Some(respiration));
+            self.0.observe(self.1, &Vitals { pulse, respiration, saturation, ..Vitals::default() })
+        }
+    }
+
+    #[test]
+    fn three_in_a_row_raise_an_alarm_and_one_alone_does_not() {
+        let mut night = Night::default();
+        assert_eq!(night.observe(150, 26, Some(70)), []);
+        assert_eq!(night.observe(70, 15, Some(98)), []);
+        assert_eq!(night.observe(115, 22, Some(95)), []);
+        assert_eq!(night.observe(115, 22, Some(95)), []);
+        assert_eq!(night.observe(115, 22, Some(95)), [Kind::Deteriorates]);
+        let worse: Vec<Kind> = (0..5).flat_map(|_| night.observe(135, 26, Some(90))).collect();
+        assert_eq!(worse, [Kind::Escalated]);
+        let better: Vec<Kind> = (0..5).flat_map(|_| night.observe(70, 15, Some(98))).collect();
+        assert_eq!((better, night.0.alarm), (vec![], Risk::Low));
+    }
+
+    #[test]
+    fn a_lead_that_fell_off_is_told_once_after_a_minute_and_gives_no_points() {
+        let mut night = Night::default();
+        night.observe(70, 15, Some(90));
+        let alarms: Vec<Vec<Kind>> = (0..9).map(|_| night.observe(70, 15, None)).collect();
+        assert_eq!(alarms.iter().position(|alarms| !alarms.is_empty()), Some(6));
+        assert_eq!(alarms.concat(), [Kind::Silent(Signal::Saturation)]);
+        assert_eq!(night.0.score, 0);
+        night.observe(70, 15, Some(98));
+        assert_eq!(night.0.silent().count(), 0);
+    }
+
+    #[test]
+    fn an_observation_that_is_not_newer_says_nothing() {
+        let mut night = Night::default();
+        night.observe(70, 15, Some(98));
+        let before = night.0.clone();
+        assert_eq!(night.0.observe(night.1, &Vitals::default()), []);
+        assert_eq!(night.0, before);
+    }
+}

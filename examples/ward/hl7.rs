@@ -209,3 +209,40 @@ const CODES: [(&str, Set); 11] = [
     (CONSCIOUSNESS, |_, _| {}),
     ("80288-4", |vitals, value| vitals.is_alert = Some(value >= 15.0)),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observations(text: &str) -> Result<Vec<(String, i64, Vitals)>, Failure> {
+        let mut feed = Feed::default();
+        read(Path::new("ward.hl7"), text, &mut feed)?;
+        Ok(feed.observations.into_iter().map(|each| (each.patient, each.time, each.vitals)).collect())
+    }
+
+    const MESSAGES: &str = "MSH|^~\\&|A|B|C|D|19700101000010||ORU^R01|1|P|2.5\rPID|1||X^^^W~Y\rNTE|1|what\r\
+        OBR|1||||||19700101000020\rOBX|1|NM|8867-4^Heart rate^LN||72|/min\r\
+        OBX|2|NM|8310-5||98.6|[degF]\rOBX|3|NM|59408-5|||%|||||X\rOBX|4|ST|1234-5||text\r\
+        MSH|^~\\&|A|B|C|D|19700101000030||ADT^A01|2|P|2.5\rPID|1||X\r\
+        MSH|^~\\&|A|B|C|D|19700101000040||ORU^R01^ORU_R01|3|P|2.5\rPID|1||Z\r\
+        OBX|1|CWE|67775-7||V^Voice\rOBX|2|NM|9279-1||15.5\r";
+
+    #[test]
+    fn segments_may_end_in_three_ways_and_what_is_not_known_is_passed_over() -> Result<(), Failure> {
+        let first = Vitals { pulse: Some(72), temperature: Some(370), ..Vitals::default() };
+        let second = Vitals { respiration: Some(16), is_alert: Some(false), ..Vitals::default() };
+        let expected = vec![("X".to_owned(), 20_000, first), ("Z".to_owned(), 40_000, second)];
+        for end in ["\r", "\n", "\r\n"] {
+            assert_eq!(observations(&MESSAGES.replace('\r', end))?, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        let failure = observations(&MESSAGES.replace("15.5", "1e99")).expect_err("no number for a breath");
+        assert!(failure.to_string().starts_with("ward.hl7: line 14: OBX-5 of 9279-1"), "{failure}");
+        let failure = observations("PID|1||X\r").expect_err("there is no message");
+        assert!(failure.to_string().contains("must begin with MSH"), "{failure}");
+    }
+}

@@ -6,10 +6,10 @@ use std::time::Duration;
 use common::{Failure, Progress};
 use ottla::{Broker, Json, Timestamp};
 
+use crate::VITALS;
 use crate::show::Screen;
 use crate::time::Pace;
 use crate::vitals::{Feed, Vitals};
-use crate::{PARTITIONS, VITALS};
 
 /// How many of each patient's observations an earlier run has sent. What is in the log must be of this feed.
 ///
@@ -18,7 +18,7 @@ use crate::{PARTITIONS, VITALS};
 pub(crate) fn already_sent<'a>(broker: &Broker, feed: &'a Feed) -> Result<BTreeMap<&'a str, usize>, Failure> {
     let mut sent = BTreeMap::new();
     let by_patient = feed.by_patient();
-    let mut consumer = broker.consumer::<String, Json<Vitals>>().assign(VITALS, 0..PARTITIONS).build()?;
+    let mut consumer = broker.consumer::<String, Json<Vitals>>().topic(VITALS).build()?;
     loop {
         let records = consumer.poll(Duration::ZERO)?;
         if records.is_empty() {
