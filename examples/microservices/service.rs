@@ -1,0 +1,89 @@
+//! What all services have in common: a thread that reads topics as a group of its own, and ends when it is
+//! told to.
+
+use std::collections::BTreeMap;
+use std::panic;
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use common::Failure;
+use ottla::{Broker, Consumer, Error, Json, WakeHandle};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::event::Event;
+
+/// Reads events whose data is a `D`.
+pub(crate) type Events<D> = Consumer<String, Json<Event<D>>>;
+
+/// A service that is up.
+pub(crate) struct Service<'scope> {
+    group: &'static str,
+    wake: WakeHandle,
+    thread: ScopedJoinHandle<'scope, Result<(), Failure>>,
+}
+
+impl<'scope> Service<'scope> {
+    /// Starts it: `handle` is called with the topic and the event, for each one that the group has not
+    /// committed yet.
+    pub(crate) fn start<D: Serialize + DeserializeOwned + 'static>(
+        scope: &'scope Scope<'scope, '_>,
+        group: &'static str,
+        consumer: Events<D>,
+        handle: impl FnMut(&str, &Event<D>) -> Result<(), Failure> + Send + 'scope,
+    ) -> Self {
+        let wake = consumer.wake_handle();
+        Self { group, wake, thread: scope.spawn(move || serve(consumer, handle)) }
+    }
+
+    /// Waits until it has handled and committed all that is in its topics.
+    pub(crate) fn catch_up(&self, broker: &Broker) -> Result<(), Failure> {
+        while broker.describe_group(self.group)?.lag() > 0 {
+            if self.thread.is_finished() {
+                return Err(format!("{} has ended", self.group).into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Takes it down.
+    pub(crate) fn stop(self) -> Result<(), Failure> {
+        self.wake.wake();
+        let ended = self.thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
+        ended.map_err(|failure| format!("{}: {failure}", self.group).into())
+    }
+}
+
+/// Commits what is handled: an event may be handled again, after a crash, but none is missed.
+fn serve<D: Serialize + DeserializeOwned + 'static>(
+    mut consumer: Events<D>,
+    mut handle: impl FnMut(&str, &Event<D>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    loop {
+        let records = match consumer.poll(Duration::MAX) {
+            Err(Error::Woken) => return Ok(consumer.close()?),
+            polled => polled?,
+        };
+        for record in &records {
+            handle(record.topic(), &record.value()?)?;
+        }
+        consumer.commit(&records)?;
+    }
+}
+
+/// How many records of a topic a group has not committed, whether it has members or not.
+pub(crate) fn waiting(broker: &Broker, group: &str, topic: &str) -> Result<u64, Failure> {
+    let committed = broker.committed_offsets(group);
+    let committed = committed.iter().filter(|(partition, _)| partition.topic == topic);
+    let committed: u64 = committed.map(|(_, committed)| committed.offset).sum();
+    Ok(records_in(broker, topic)? - committed)
+}
+
+/// How many records a topic holds.
+pub(crate) fn records_in(broker: &Broker, topic: &str) -> Result<u64, Failure> {
+    Ok(broker.describe_topic(topic)?.partitions.iter().map(|partition| partition.end_offset).sum())
+}
+
+/// A map that can be compared.
+pub(crate) type Sorted<V> = BTreeMap<String, V>;
