@@ -60,7 +60,12 @@ pub(crate) fn lacking<'a>(
 ) -> Result<&'a [Event<Order>], Failure> {
     let there = records_in(broker, ORDERS)? as usize;
     let is_ours = there <= orders.len() && holds(broker, &orders[..there])?;
-    if is_ours { Ok(&orders[there..]) } else { Err("the log holds orders of another input or seed".into()) }
+    if is_ours {
+        Ok(&orders[there..])
+    } else {
+        Err("the log holds other orders than these: was the directory made with another --input or --seed?"
+            .into())
+    }
 }
 
 /// Whether the topic holds just these orders.
