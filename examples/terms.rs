@@ -166,7 +166,7 @@ fn publish_payments(broker: &Broker, count: usize) -> Result<(), Failure> {
         if payer.is_some() {
             record.send()?
         } else {
-            record.partition(0).send()?
+            record.partition(2).send()?
         };
     }
     Ok(())
