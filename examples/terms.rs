@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use common::{Failure, Progress, about, expect, finish};
-use ottla::{Broker, Consumer, Error, OwnedRecord, Timestamp, TopicConfig};
+use ottla::{Broker, Consumer, Error, OwnedRecord, Record, Timestamp, TopicConfig};
 
 /// Keys and values of payments, either of which may be null.
 type Payments = Consumer<Option<String>, Option<String>>;
@@ -186,7 +186,7 @@ fn read(consumer: &mut Payments) -> Result<Vec<OwnedRecord>, Failure> {
     let mut read = Vec::new();
     while consumer.lag() > 0 {
         let records = consumer.poll(Duration::from_secs(1))?;
-        read.extend(records.iter().map(|record| record.to_owned_record()));
+        read.extend(records.iter().map(Record::to_owned_record));
     }
     read.sort_by(|a, b| (&a.partition, a.offset).cmp(&(&b.partition, b.offset)));
     Ok(read)
@@ -285,7 +285,7 @@ fn group(terms: &mut Terms, broker: &Broker) -> Result<(), Failure> {
     let mut parts: [Vec<OwnedRecord>; 2] = Default::default();
     for (member, part) in members.iter_mut().zip(&mut parts) {
         let records = member.poll(Duration::ZERO)?;
-        part.extend(records.iter().map(|record| record.to_owned_record()));
+        part.extend(records.iter().map(Record::to_owned_record));
         member.commit(&records)?;
     }
     let [first, second] = &parts;
@@ -319,10 +319,10 @@ fn folder_and_file(terms: &mut Terms, broker: &Broker) -> Result<(), Failure> {
 
 /// How many bytes of an event are its user's.
 fn size_of(record: &OwnedRecord) -> usize {
-    let headers =
-        record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len()));
-    let parts = [&record.key, &record.value].into_iter().flatten().map(|part| part.len());
-    headers.chain(parts).sum()
+    let names: usize = record.headers.iter().map(|(name, _)| name.len()).sum();
+    let values = record.headers.iter().map(|(_, value)| value);
+    let parts = values.chain([&record.key, &record.value]).flatten();
+    names + parts.map(|part| part.as_ref().len()).sum::<usize>()
 }
 
 /// Reads one event by its path, `payments-2/0`: topic, partition and offset.

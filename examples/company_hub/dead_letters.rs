@@ -44,7 +44,7 @@ impl DeadLetters {
         let mut consumer = broker.consumer::<String, Raw>().topic(TOPIC).build()?;
         while consumer.lag() > 0 {
             let records = consumer.poll(Duration::from_secs(1))?;
-            letters.extend(records.iter().map(|record| record.to_owned_record()));
+            letters.extend(records.iter().map(Record::to_owned_record));
         }
         Ok(letters)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::Failure;
-use ottla::{Broker, Codec, Json, Raw, Record, Timestamp};
+use ottla::{Broker, Codec, DecodeError, Json, Raw, Record, Timestamp};
 
 use crate::company::{ENERGY, PRODUCTION, SALES, WEB};
 use crate::dead_letters::DeadLetters;
@@ -38,11 +38,27 @@ pub(crate) fn hour_of(time: Timestamp) -> i64 {
     time.as_millis().div_euclid(60 * 60 * 1_000)
 }
 
+/// Why a desk cannot take a record.
+struct Unreadable(String);
+
+impl From<DecodeError> for Unreadable {
+    /// Only what the codec has to say: a dead letter has other headers for the place.
+    fn from(error: DecodeError) -> Self {
+        Self(error.source.to_string())
+    }
+}
+
+impl From<String> for Unreadable {
+    fn from(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
 /// Page views.
 pub(crate) fn web(office: Office<'_>) -> Result<Known, Failure> {
     let mut views = ByHour::new();
     let unreadable = office.read::<String>(WEB, |record| {
-        if web::status(record.value().map_err(|error| error.to_string())?)? < 400 {
+        if web::status(record.value()?)? < 400 {
             *views.entry(hour_of(record.timestamp())).or_default() += 1;
         }
         Ok(())
@@ -54,7 +70,7 @@ pub(crate) fn web(office: Office<'_>) -> Result<Known, Failure> {
 pub(crate) fn production(office: Office<'_>) -> Result<Known, Failure> {
     let mut messages = ByHour::new();
     let unreadable = office.read::<Raw>(PRODUCTION, |record| {
-        production::identifier(record.value().map_err(|error| error.to_string())?)?;
+        production::identifier(record.value()?)?;
         *messages.entry(hour_of(record.timestamp())).or_default() += 1;
         Ok(())
     })?;
@@ -67,8 +83,8 @@ pub(crate) fn energy(office: Office<'_>) -> Result<Known, Failure> {
     let mut meters: HashMap<String, BTreeMap<Timestamp, u64>> = HashMap::new();
     let mut duplicates = 0;
     let unreadable = office.read::<u64>(ENERGY, |record| {
-        let reading = record.value().map_err(|error| error.to_string())?;
-        let meter = record.key().map_err(|error| error.to_string())?.to_owned();
+        let reading = record.value()?;
+        let meter = record.key()?.to_owned();
         let earlier = meters.entry(meter).or_default().insert(record.timestamp(), reading);
         duplicates += u64::from(earlier.is_some());
         Ok(())
@@ -90,7 +106,7 @@ pub(crate) fn sales(office: Office<'_>) -> Result<Known, Failure> {
     let mut known = HashSet::new();
     let mut duplicates = 0;
     let unreadable = office.read::<Json<Sale>>(SALES, |record| {
-        let sale = record.value().map_err(|error| error.to_string())?;
+        let sale = record.value()?;
         sale.moment().ok_or_else(|| format!("{:?} is no time", sale.time))?;
         if known.insert((sale.source, sale.id)) {
             *cents.entry(hour_of(record.timestamp())).or_default() += sale.data.cents;
@@ -109,7 +125,7 @@ impl Office<'_> {
     fn read<V: Codec>(
         self,
         topic: &str,
-        mut take: impl FnMut(&Record<'_, String, V>) -> Result<(), String>,
+        mut take: impl FnMut(&Record<'_, String, V>) -> Result<(), Unreadable>,
     ) -> Result<u64, Failure> {
         let mut desk =
             self.broker.consumer::<String, V>().topic(topic).group(format!("desk.{topic}")).build()?;
@@ -118,7 +134,7 @@ impl Office<'_> {
         while !self.is_over.load(Ordering::Acquire) || desk.lag() > 0 {
             let records = desk.poll(Duration::from_millis(10))?;
             for record in &records {
-                if let Err(reason) = take(&record) {
+                if let Err(Unreadable(reason)) = take(&record) {
                     self.letters.put(&record, &reason)?;
                     unreadable += 1;
                 }

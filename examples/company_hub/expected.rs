@@ -58,9 +58,11 @@ fn sales(events: &[Event<Sale>]) -> Known {
         sales.filter(|(_, sale)| is_readable(sale))
     };
     let names: BTreeSet<(&str, &str)> = readable().map(|(_, sale)| (&*sale.source, &*sale.id)).collect();
-    let mut known = Known::default();
-    known.duplicates = (readable().count() - names.len()) as u64;
-    known.unreadable = (events.len() - readable().count()) as u64;
+    let mut known = Known {
+        by_hour: ByHour::new(),
+        duplicates: (readable().count() - names.len()) as u64,
+        unreadable: (events.len() - readable().count()) as u64,
+    };
     let mut left = names;
     for (time, sale) in readable() {
         if left.remove(&(&*sale.source, &*sale.id)) {

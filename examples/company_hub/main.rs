@@ -141,7 +141,7 @@ fn day(broker: &Broker, company: &Company, config: TopicConfig) -> Result<(Diges
         let desks = [desks::web, desks::production, desks::energy, desks::sales];
         let desks = desks.map(|desk| scope.spawn(move || desk(office)));
         let areas = company.publishers(broker).map(|publish| scope.spawn(publish));
-        let published = areas.into_iter().map(joined).collect::<Result<(), Failure>>();
+        let published = areas.into_iter().try_for_each(joined);
         is_over.store(true, Ordering::Release);
         let [web, production, energy, sales] = desks.map(joined);
         let live = joined(follower);
