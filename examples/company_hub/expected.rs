@@ -12,17 +12,23 @@ use crate::{production, web};
 
 /// In the order of the areas.
 pub(crate) fn known(company: &Company) -> [Known; 4] {
-    let views =
-        counts(&company.web.events, |line| web::status(line).ok().map(|status| u64::from(status < 400)));
-    let messages = counts(&company.production.events, |frame| production::identifier(frame).ok().map(|_| 1));
+    let views = counts(&company.web.events, |event| {
+        let line = event.value.as_ref().ok()?;
+        web::status(line).ok().map(|status| u64::from(status < 400))
+    });
+    // Bytes are bytes: a line that came out of place may pass for a frame.
+    let messages = counts(&company.production.events, |event| {
+        let frame = event.value.as_ref().unwrap_or_else(|line| line);
+        production::identifier(frame).ok().map(|_| 1)
+    });
     [views, messages, energy(&company.energy.events), sales(&company.sales.events)]
 }
 
 /// Adds up what each event counts for; one that counts for nothing is unreadable.
-fn counts<T>(events: &[Event<T>], count: impl Fn(&T) -> Option<u64>) -> Known {
+fn counts<T>(events: &[Event<T>], count: impl Fn(&Event<T>) -> Option<u64>) -> Known {
     let mut known = Known::default();
     for event in events {
-        match event.value.as_ref().ok().and_then(&count) {
+        match count(event) {
             Some(count) => add(&mut known.by_hour, event.time, count),
             None => known.unreadable += 1,
         }
