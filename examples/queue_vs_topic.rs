@@ -1,5 +1,5 @@
-//! What a message queue does, and what a topic does: the same tasks for a group of three, which shares them as
-//! if the topic were a queue, and for three groups, each of which gets them all. Every figure of the table
+//! What a message queue does, and what a topic does: the same tasks for a group of three, which shares them
+//! as if the topic were a queue, and for three groups, each of which gets them all. Every figure of the table
 //! that it prints was counted in this run, from a topic; the column of the queue says what RabbitMQ documents
 //! (<https://www.rabbitmq.com/docs/queues>, <https://www.rabbitmq.com/docs/confirms>).
 //!
@@ -8,9 +8,9 @@
 //! had come, so that each shows the same.
 //!
 //! It prints the table and `OK queue_vs_topic …`: with three members the parts were `disjoint` and together
-//! `complete`; three groups had `copies`; `removed` by reading were none; of more members than partitions some
-//! are `idle`; and `redelivered` is what a member that died had not committed.
-//! Read next: `workers`, a group whose members come and go while there is work; `terms` for the words.
+//! `complete`; three groups had `copies`; `removed` by reading were none; of more members than partitions
+//! some are `idle`; and `redelivered` is what a member that died had not committed. Read next: `workers`, a
+//! group whose members come and go while there is work; `terms` for the words.
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,8 +166,8 @@ fn join(broker: &Broker, group: &str, max_records: usize) -> Result<Member, Fail
     Ok(broker.consumer().topic(TOPIC).group(group).max_records(max_records).build()?)
 }
 
-/// Three members of one group, which take turns: what each of them was given. The first one has all partitions
-/// until it polls; inside polls they change hands.
+/// Three members of one group, which take turns: what each of them was given. The first one has all
+/// partitions until it polls; inside polls they change hands.
 fn share(broker: &Broker) -> Result<Vec<Vec<Place>>, Failure> {
     let members = (0..MEMBERS).map(|_| join(broker, "sharing", 100));
     let mut members = members.collect::<Result<Vec<_>, _>>()?;

@@ -219,7 +219,7 @@ fn producer(terms: &mut Terms, broker: &Broker, sends: u64) -> Result<(), Failur
 fn topic(terms: &mut Terms, broker: &Broker) -> Result<(), Failure> {
     terms.define(
         "topic",
-        "a named place where events are kept, from many producers for many consumers. Reading removes nothing.",
+        "a named place where events are kept, of many producers for many consumers. Reading removes none.",
     );
     let mut first: Payments = broker.consumer().topic(PAYMENTS).group(GROUPS[0]).build()?;
     let begins = first.beginning_offsets();
@@ -278,7 +278,7 @@ fn partition_and_offset(terms: &mut Terms, broker: &Broker) -> Result<(), Failur
 fn group(terms: &mut Terms, broker: &Broker) -> Result<(), Failure> {
     terms.define(
         "group",
-        "consumers that share the work: each event goes to one of them. What they commit is where they go on.",
+        "consumers that share the work: each event goes to one of them. They go on where they committed.",
     );
     let join = || broker.consumer().topic(PAYMENTS).group(GROUPS[2]).build();
     let mut members: [Payments; 2] = [join()?, join()?];

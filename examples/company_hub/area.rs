@@ -41,8 +41,8 @@ impl<V: Codec, T> Area<V, T> {
         Ok(())
     }
 
-    /// How many of the events the topic holds. Each was acknowledged before the next one was sent, so they are
-    /// the first ones.
+    /// How many of the events the topic holds. Each was acknowledged before the next one was sent, so they
+    /// are the first ones.
     fn already_in(&self, broker: &Broker) -> Result<usize, Failure> {
         let mut reader = broker.consumer::<Raw, Raw>().topic(self.topic).build()?;
         let mut events = self.events.iter();

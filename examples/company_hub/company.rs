@@ -55,6 +55,12 @@ impl Company {
         Ok(TOPICS.map(str::to_owned).into_iter().zip(digests).collect())
     }
 
+    /// How many events there are in all.
+    pub(crate) fn events(&self) -> u64 {
+        let Self { web, production, energy, sales } = self;
+        (web.events.len() + production.events.len() + energy.events.len() + sales.events.len()) as u64
+    }
+
     /// One publisher for each area.
     pub(crate) fn publishers<'a>(
         &'a self,

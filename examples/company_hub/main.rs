@@ -1,20 +1,21 @@
-//! A hub for the areas of a company: the web shop, production, energy and sales each publish what they have in
-//! their own codec (text, bytes, numbers, JSON), and everybody can read all of it, now and later.
+//! A hub for the areas of a company: the web shop, production, energy and sales each publish what they have
+//! in their own codec (text, bytes, numbers, JSON), and everybody can read all of it, now and later.
 //!
-//! * A reader follows all topics of the hub by their name, those that are made after it subscribed among them.
-//! * A desk for each area removes what came twice and adds up by the hour; side by side, their figures say what
-//!   no area knows alone: how much is sold for a kilowatt-hour.
+//! * A reader follows all topics of the hub by their name, those that are made after it subscribed among
+//!   them.
+//! * A desk for each area removes what came twice and adds up by the hour; side by side, their figures say
+//!   what no area knows alone: how much is sold for a kilowatt-hour.
 //! * What nobody can read becomes a dead letter that says where it came from and why. It stops nothing.
-//! * The next day a group that has never read anything gets every record, byte for byte: in a directory, from a
-//!   broker that was opened anew.
+//! * The next day a group that has never read anything gets every record, byte for byte: in a directory, from
+//!   a broker that was opened anew.
 //!
-//! Run it: `cargo run --release --example company_hub`, or with `-- --data-dir DIR` to keep the topics; kill it
-//! and run it again, and it publishes only what they lack. `--input web=/var/log/apache2/access.log` takes a
-//! real file instead of an invented one, `--write DIR` writes the invented ones.
+//! Run it: `cargo run --release --example company_hub`, or with `-- --data-dir DIR` to keep the topics; kill
+//! it and run it again, and it publishes only what they lack. `--input web=/var/log/apache2/access.log` takes
+//! a real file instead of an invented one, `--write DIR` writes the invented ones.
 //!
-//! It prints the figures by the hour, a SHA-256 for each topic, some dead letters, and `OK company_hub …`, where
-//! `identical` topics were the same for all readers and in the areas' files.
-//! Read next: `area.rs`, `desks.rs`, `dead_letters.rs`; the formats of the areas are in files of their names.
+//! It prints the figures by the hour, a SHA-256 for each topic, some dead letters, and `OK company_hub …`,
+//! where `identical` topics were the same for all readers and in the areas' files. Read next: `area.rs`,
+//! `desks.rs`, `dead_letters.rs`; the formats of the areas are in files of their names.
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
 mod area;
@@ -97,14 +98,15 @@ fn run(options: &Options) -> Result<String, Failure> {
     } else {
         broker
     };
-    let [late, again] = late_readers(&broker)?;
+    let [late, again] = late_readers(&broker, company.events())?;
     let identical = compare(&company.digests()?, &[&live, &late, &again])?;
     let letters = check_dead_letters(&broker, &known)?;
     broker.close()?;
     let records: u64 = live.values().map(|digest| digest.records).sum();
     let duplicates: u64 = known.iter().map(|known| known.duplicates).sum();
     Ok(format!(
-        "areas={} records={records} readers=3 identical={identical} duplicates={duplicates} dead_letters={letters}",
+        "areas={} records={records} readers=3 identical={identical} duplicates={duplicates} \
+         dead_letters={letters}",
         TOPICS.len(),
     ))
 }
@@ -122,7 +124,8 @@ fn topic_config(options: &Options, bytes: usize) -> TopicConfig {
     if options.data_dir.is_some() {
         return config;
     }
-    // In memory a topic drops its oldest records beyond a limit. The shortest line takes a record of 128 bytes.
+    // In memory a topic drops its oldest records beyond a limit. Even the shortest line is a record of some
+    // 100 bytes.
     config.memory_limit((bytes as u64 * 64).max(1 << 20))
 }
 
@@ -137,7 +140,7 @@ fn day(broker: &Broker, company: &Company, config: TopicConfig) -> Result<(Diges
     let is_over = AtomicBool::new(false);
     let office = Office { broker, letters: &letters, is_over: &is_over };
     thread::scope(|scope| {
-        let follower = scope.spawn(|| digests(&mut follower, &is_over));
+        let follower = scope.spawn(|| digests(&mut follower, company.events(), &is_over));
         let desks = [desks::web, desks::production, desks::energy, desks::sales];
         let desks = desks.map(|desk| scope.spawn(move || desk(office)));
         let areas = company.publishers(broker).map(|publish| scope.spawn(publish));
@@ -156,10 +159,10 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 }
 
 /// A group that has never read anything reads everything, and then everything once more.
-fn late_readers(broker: &Broker) -> Result<[Digests; 2], Failure> {
+fn late_readers(broker: &Broker, records: u64) -> Result<[Digests; 2], Failure> {
     let is_over = AtomicBool::new(true);
     let mut reader = subscribe_anew(broker, "late")?;
-    Ok([digests(&mut reader, &is_over)?, digests(&mut reader, &is_over)?])
+    Ok([digests(&mut reader, records, &is_over)?, digests(&mut reader, records, &is_over)?])
 }
 
 /// Prints the digests; how many topics are the same in the areas' files and for all readers.

@@ -50,7 +50,8 @@ pub(crate) fn read(bytes: &[u8]) -> Vec<Event<Sale>> {
     lines(bytes).map(event).collect()
 }
 
-/// A day of sales. Some are sent twice, for the till did not hear that they had arrived, and some are cut off.
+/// A day of sales. Some are sent twice, for the till did not hear that they had arrived, and some are cut
+/// off.
 pub(crate) fn generate(rng: &mut Rng, count: usize) -> String {
     let mut text = String::new();
     for (number, time) in generate::times(rng, count).into_iter().enumerate() {

@@ -1,5 +1,5 @@
-//! The desk that tells customers how their orders stand: a view over the topics of all services. It is kept in
-//! a compacted topic, which holds the latest state of each order, and can be made again from the events.
+//! The desk that tells customers how their orders stand: a view over the topics of all services. It is kept
+//! in a compacted topic, which holds the latest state of each order, and can be made again from the events.
 
 use std::thread::Scope;
 use std::time::Duration;
@@ -75,6 +75,18 @@ fn told_by(topic: &str, event: &Event<Value>) -> Result<(String, State), Failure
 pub(crate) fn from_compacted(broker: &Broker) -> Result<Sorted<State>, Failure> {
     let table: Table<String, Json<State>> = broker.table(STATES)?;
     table.iter()?.map(|row| Ok((row.key()?.to_owned(), row.value()?))).collect()
+}
+
+/// How many records of the view's topic are left, for whoever begins to read it now.
+pub(crate) fn kept(broker: &Broker) -> Result<usize, Failure> {
+    let mut consumer = broker.consumer::<String, Json<State>>().topic(STATES).build()?;
+    let mut kept = 0;
+    loop {
+        match consumer.poll(Duration::ZERO)?.len() {
+            0 => return Ok(kept),
+            more => kept += more,
+        }
+    }
 }
 
 /// The view, made again from all events of all services.

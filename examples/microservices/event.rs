@@ -49,8 +49,8 @@ pub(crate) const REJECTED: &str = "org.example.order.rejected";
 pub(crate) const SHIPPED: &str = "org.example.order.shipped";
 
 impl<D> Event<D> {
-    /// The answer of a service to an order. Its id follows from the order's: who does the work again makes the
-    /// same event again, and not another one.
+    /// The answer of a service to an order. Its id follows from the order's: who does the work again makes
+    /// the same event again, and not another one.
     pub(crate) fn about(order: &str, source: &str, kind: &str, data: D) -> Self {
         Self {
             specversion: "1.0".to_owned(),

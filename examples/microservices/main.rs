@@ -11,11 +11,12 @@
 //! out is what would have come out without the interruption.
 //!
 //! Each service handles every event at least once, and is made so that handling it again changes nothing: it
-//! looks whether its own topic has an answer to this event already. So may be killed what likes, when it likes.
+//! looks whether its own topic has an answer to this event already. So may be killed what likes, when it
+//! likes.
 //!
-//! Run it: `cargo run --release --example microservices`, or with `-- --data-dir DIR` to keep the log; kill it
-//! at any moment, run it again, and it goes on. `--input FILE` reads orders (CloudEvents 1.0 in JSON, one a
-//! line, with `product`, `quantity` and `customer` as their data), `--write FILE` writes the invented ones.
+//! Run it: `cargo run --release --example microservices`, or with `-- --data-dir DIR` to keep the log; kill
+//! it at any moment, run it again, and it goes on. `--input FILE` reads orders (CloudEvents 1.0 in JSON, one
+//! a line, with `product`, `quantity` and `customer` as their data), `--write FILE` writes the invented ones.
 //!
 //! It prints what waited and how long sends took, and ends with `OK microservices …`: `waited` orders lay in
 //! the log while the inventory was down, and `views_equal` says that the desk's view is the same from its
@@ -112,7 +113,8 @@ fn open(options: &Options, orders: u64) -> Result<Broker, Failure> {
     let broker = match &options.data_dir {
         Some(dir) => Broker::open(dir)?,
         None => {
-            // In memory a topic drops its oldest records beyond a limit, of which each partition has its share.
+            // In memory a topic drops its oldest records beyond a limit, of which each partition has its
+            // share.
             config = config.memory_limit((orders * 1_024 * u64::from(PARTITIONS)).max(1 << 20));
             Broker::in_memory()
         }
@@ -188,7 +190,10 @@ fn check(broker: &Broker, expected: &Expected, outage: &Outage) -> Result<String
     let sent = records_in(broker, STATES)?;
     broker.run_housekeeping()?;
     let (compacted, events) = (desk::from_compacted(broker)?, desk::from_events(broker)?);
-    println!("{sent} states were sent of {} orders; the view has {} rows", events.len(), compacted.len());
+    let (rows, kept) = (compacted.len(), desk::kept(broker)?);
+    println!(
+        "{sent} states were sent; compaction has left {kept} of them, which make a view of {rows} orders"
+    );
     let views_equal = compacted == events && events == expected.states;
     if !views_equal {
         let wrong = expected.differences(&compacted).max(expected.differences(&events));
