@@ -13,8 +13,9 @@
 //! It ends with `OK fleet vehicles=.. positions=.. late=.. repeated=.. latest=.. replayed=.. alerts=..
 //! expected=.. congested=..`. All these are compared with what `batch.rs` computes without a topic, and
 //! `alerts` with how often the invented trucks were sent into a fence. `late` and `repeated` are reports
-//! that were not news, and `latest` the vehicles of which the topic, compacted, holds exactly one record in
-//! its clean part.
+//! that were not news. `latest` are the vehicles that the table knows; the topic, compacted, has one record
+//! of each, the last one, but for the piece of the log that is still written to. `congested` is how often a
+//! vehicle slowed down below a share of the road's free flow (see `road.rs`).
 //!
 //! Read next: `publish.rs`, `track.rs`, `watch.rs`, `replay.rs` and `latest.rs` are what has to do with
 //! Ottla. Then `ward`, where a group survives that its members crash.
@@ -35,7 +36,7 @@ mod time;
 mod track;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::panic;
 use std::path::PathBuf;
@@ -119,7 +120,7 @@ fn run(options: &Options) -> Result<String, Failure> {
     let started = Instant::now();
     stream(&broker, options, &feed, &rules, sent)?;
     println!("sent, tracked and watched in {:.1?}", started.elapsed());
-    let seen = check(&broker, options, &feed, &batch)?;
+    let seen = check(&broker, options, &feed, &rules, &batch)?;
     broker.close()?;
     Ok(seen)
 }
@@ -207,7 +208,13 @@ fn stream(
 }
 
 /// Compares everything with the batch; the answer is the last line.
-fn check(broker: &Broker, options: &Options, feed: &Feed, batch: &Batch) -> Result<String, Failure> {
+fn check(
+    broker: &Broker,
+    options: &Options,
+    feed: &Feed,
+    rules: &Rules,
+    batch: &Batch,
+) -> Result<String, Failure> {
     expect("positions in the log", records_in(broker, POSITIONS)?, feed.reports.len() as u64)?;
     expect("records of latest positions", records_in(broker, LATEST)?, batch.in_time_count())?;
     latest::ask_for_all(broker, feed, batch)?;
@@ -226,6 +233,7 @@ fn check(broker: &Broker, options: &Options, feed: &Feed, batch: &Batch) -> Resu
             format!("one has and the other has not: {vehicle} at {}: {news:?}", time::text(*time)).into()
         );
     }
+    print_counts(&news, rules);
     let alerts = news.iter().filter(|(_, _, news)| matches!(news, News::Entered(_))).count();
     let (vehicles, positions, expected) = (feed.vehicles.len(), feed.reports.len(), batch.entries());
     let Batch { late, repeated, .. } = batch;
@@ -234,6 +242,17 @@ fn check(broker: &Broker, options: &Options, feed: &Feed, batch: &Batch) -> Resu
          replayed={replayed} alerts={alerts} expected={expected} congested={}",
         news.len() - alerts,
     ))
+}
+
+fn print_counts(news: &BTreeSet<(String, i64, News)>, rules: &Rules) {
+    let mut counts: BTreeMap<&News, u32> = BTreeMap::new();
+    news.iter().for_each(|(_, _, news)| *counts.entry(news).or_default() += 1);
+    for (news, count) in counts {
+        match news {
+            News::Entered(fence) => println!("{fence}: {count} entries"),
+            News::SlowedDown(road) => println!("{road}: {count} times below {}", rules.limit_text(road)),
+        }
+    }
 }
 
 /// How many records were ever sent to a topic.

@@ -60,6 +60,12 @@ impl Rules {
         (position.speed? < *self.slow_below.get(road)?).then_some(road)
     }
 
+    /// Below what vehicles on a road are slow, for people.
+    pub(crate) fn limit_text(&self, road: &str) -> String {
+        let limit = self.slow_below.get(road).copied().unwrap_or(0);
+        format!("{:.1} knots", f64::from(limit) / 10.0)
+    }
+
     /// All of it as text, to see whether two runs have the same rules.
     pub(crate) fn text(&self) -> String {
         let fences = self.fences.iter().map(|Fence { name, south_west: from, north_east: to }| {

@@ -1,7 +1,7 @@
 //! The audit: somebody who knows nothing of the monitor, reads the topic of alarms from the beginning, and
 //! compares it with what had to be raised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::{Failure, expect};
@@ -43,6 +43,7 @@ pub(crate) fn audit(broker: &Broker, feed: &Feed) -> Result<Audit, Failure> {
     let expected = batch::alarms(feed);
     expect("alarms, each once", distinct.len(), expected.len())?;
     let seen = distinct.into_values().collect();
+    print(&seen);
     if let Some((patient, at, kind)) = expected.symmetric_difference(&seen).next() {
         let is_missed = expected.contains(&(patient.clone(), *at, *kind));
         let what = if is_missed { "was not raised" } else { "was raised without a reason" };
@@ -53,3 +54,17 @@ pub(crate) fn audit(broker: &Broker, feed: &Feed) -> Result<Audit, Failure> {
     audit.silences = batch::count(&seen, |kind| matches!(kind, Kind::Silent(_)));
     Ok(audit)
 }
+
+/// The first of them.
+fn print(alarms: &BTreeSet<Raised>) {
+    let mut by_time: Vec<&Raised> = alarms.iter().collect();
+    by_time.sort_by_key(|(_, at, _)| *at);
+    for (patient, at, kind) in by_time.iter().take(SHOWN) {
+        println!("{} {patient}: {kind}", time::readable(*at));
+    }
+    if let Some(more) = by_time.len().checked_sub(SHOWN + 1) {
+        println!("and {} more alarms", more + 1);
+    }
+}
+
+const SHOWN: usize = 20;

@@ -48,7 +48,7 @@ use clap::Parser;
 use clap::builder::RangedI64ValueParser;
 use common::{Failure, expect};
 use fastrand::Rng;
-use ottla::{Broker, Compaction, Error, GroupState, TopicConfig};
+use ottla::{Broker, Compaction, Durability, Error, GroupState, TopicConfig};
 
 use crate::bed::Kind;
 use crate::generate::{Generated, MIN_OBSERVATIONS};
@@ -176,7 +176,9 @@ fn open(options: &Options, feed: &Feed) -> Result<Broker, Failure> {
     };
     broker.open_topic(VITALS, topic())?;
     broker.open_topic(BEDS, topic().segment_bytes(1 << 20).compaction(Compaction::by_key()))?;
-    broker.open_topic(ALARMS, topic())?;
+    // An alarm is on stable storage before anything else is done about its observation.
+    let safe = if options.data_dir.is_some() { Durability::PowerLoss } else { Durability::Memory };
+    broker.open_topic(ALARMS, topic().durability(safe))?;
     Ok(broker)
 }
 
