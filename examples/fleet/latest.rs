@@ -128,3 +128,38 @@ pub(crate) fn ask_for_all(broker: &Broker, feed: &Feed, batch: &Batch) -> Result
     expect("vehicles in the table", table.len()?, expected)?;
     Ok(expected as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Place;
+
+    /// A partition to which these vehicles have sent, in this order; of it the records at these offsets.
+    fn clean(vehicles: &[&str], kept: &[u64]) -> Result<u64, Failure> {
+        let at = Place { lat: 0, lon: 0 };
+        let position = Position { name: String::new(), at, speed: None, course: None, road: None };
+        let sent = (0..).zip(vehicles).map(|(time, id)| ((*id).to_owned(), time, position.clone()));
+        let sent: Vec<Sent> = sent.collect();
+        let kept = kept.iter().map(|offset| (*offset, sent[*offset as usize].clone())).collect();
+        clean_vehicles(&sent, &kept)
+    }
+
+    #[test]
+    fn a_compaction_keeps_the_last_of_each_up_to_some_offset_and_all_behind_it() -> Result<(), Failure> {
+        let sent = ["a", "b", "a", "c", "b", "a", "a"];
+        assert_eq!(clean(&sent, &[3, 4, 6])?, 3); // everything is clean
+        assert_eq!(clean(&sent, &[2, 3, 4, 5, 6])?, 3); // up to offset 5
+        assert_eq!(clean(&sent, &[0, 1, 2, 3, 4, 5, 6])?, 2); // nothing but what was never superseded
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_compaction_is_found_out() {
+        let sent = ["a", "b", "a", "c", "b", "a", "a"];
+        assert!(clean(&sent, &[4, 6]).is_err(), "the last of c is gone");
+        assert!(clean(&sent, &[0, 3, 4, 6]).is_err(), "the first a is there and the second is not");
+        let many: Vec<&str> = (0..10_000).map(|_| "a").collect();
+        let all: Vec<u64> = (0..10_000).collect();
+        assert!(clean(&many, &all).is_err(), "it is long, and nothing was done");
+    }
+}

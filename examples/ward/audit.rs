@@ -41,7 +41,7 @@ pub(crate) fn audit(broker: &Broker, feed: &Feed) -> Result<Audit, Failure> {
         }
     }
     let expected = batch::alarms(feed);
-    expect("alarms, each once", distinct.len(), expected.len())?;
+    let places = distinct.len();
     let seen = distinct.into_values().collect();
     print(&seen);
     if let Some((patient, at, kind)) = expected.symmetric_difference(&seen).next() {
@@ -49,6 +49,7 @@ pub(crate) fn audit(broker: &Broker, feed: &Feed) -> Result<Audit, Failure> {
         let what = if is_missed { "was not raised" } else { "was raised without a reason" };
         return Err(format!("{patient} {kind} at {}: {what}", time::readable(*at)).into());
     }
+    expect("alarms, each once", places, expected.len())?;
     audit.deteriorations = batch::count(&seen, |kind| kind == Kind::Deteriorates);
     audit.escalations = batch::count(&seen, |kind| kind == Kind::Escalated);
     audit.silences = batch::count(&seen, |kind| matches!(kind, Kind::Silent(_)));
