@@ -52,6 +52,16 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+impl From<Timestamp> for SystemTime {
+    /// As near as the system's clock can tell: times before the Unix epoch too.
+    fn from(timestamp: Timestamp) -> Self {
+        let distance = Duration::from_millis(timestamp.0.unsigned_abs());
+        let time =
+            if timestamp.0 < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+        time.unwrap_or(UNIX_EPOCH)
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ms", self.0)
@@ -197,5 +207,8 @@ mod tests {
         assert_eq!(Timestamp::from(after).as_millis(), 1);
         let before = UNIX_EPOCH - Duration::from_millis(5);
         assert_eq!(Timestamp::from(before).as_millis(), -5);
+        for time in [before, UNIX_EPOCH, UNIX_EPOCH + Duration::from_millis(1)] {
+            assert_eq!(SystemTime::from(Timestamp::from(time)), time, "and back");
+        }
     }
 }

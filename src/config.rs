@@ -209,7 +209,7 @@ impl TopicConfig {
 
     /// How many bytes a topic in memory may hold: 64 KiB to 1 TiB. Default: 256 MiB. Each partition has an
     /// equal share, and beyond that does as [`when_full`](Self::when_full) says; it always keeps the piece
-    /// that it is writing, of 4 KiB to 256 KiB or one batch. Of no effect on disk.
+    /// that it is writing, of 4 KiB to 256 KiB or one batch. 1 TiB is as good as no limit. Of no effect on disk.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
@@ -261,7 +261,7 @@ impl TopicConfig {
 
     /// The first setting named here that an existing topic has otherwise: its name, what the topic has, and
     /// what is named.
-    pub(crate) fn disagreement(&self, existing: &TopicSettings) -> Option<(&'static str, String, String)> {
+    pub(crate) fn disagreement(&self, of: &TopicSettings) -> Option<(&'static str, String, String)> {
         fn differs<T: PartialEq + Debug>(
             setting: &'static str,
             existing: &T,
@@ -270,7 +270,8 @@ impl TopicConfig {
             let named = named.filter(|named| *named != existing)?;
             Some((setting, format!("{existing:?}"), format!("{named:?}")))
         }
-        let of = existing;
+        // What only counts in memory is not looked at on disk: one config may be for both.
+        let in_memory = (of.durability == Durability::Memory).then_some(self);
         // As a topic keeps it. One out of range agrees with none, and was refused before.
         let sync_interval =
             self.sync_interval.map(|interval| checked_sync_interval(interval).unwrap_or(interval));
@@ -279,14 +280,14 @@ impl TopicConfig {
             .or_else(|| differs("max_record_bytes", &of.max_record_bytes, self.max_record_bytes.as_ref()))
             .or_else(|| differs("max_batch_bytes", &of.max_batch_bytes, self.max_batch_bytes.as_ref()))
             .or_else(|| differs("segment_bytes", &of.segment_bytes, self.segment_bytes.as_ref()))
-            .or_else(|| differs("memory_limit", &of.memory_limit, self.memory_limit.as_ref()))
+            .or_else(|| differs("memory_limit", &of.memory_limit, in_memory?.memory_limit.as_ref()))
             .or_else(|| differs("sync_interval", &of.sync_interval, sync_interval.as_ref()))
             .or_else(|| {
                 let named = self.named_retention(of.partitions);
                 differs("retention", &of.retention, named.as_ref())
             })
             .or_else(|| differs("compaction", &of.compaction, self.compaction.as_ref()))
-            .or_else(|| differs("when_full", &of.when_full, self.when_full.as_ref()))
+            .or_else(|| differs("when_full", &of.when_full, in_memory?.when_full.as_ref()))
             .or_else(|| differs("segment_age", &of.segment_age, self.segment_age.as_ref()))
     }
 

@@ -278,6 +278,34 @@ impl Broker {
         names.iter().filter_map(|name| GroupDescription::of(name, coordinator, &topics)).collect()
     }
 
+    /// How many records of a topic a group has not processed: from what it has committed, or from the first
+    /// record that is there, to the end. All of them for a group that has committed nothing, also if nobody has
+    /// heard of it yet.
+    ///
+    /// ```
+    /// # use ottla::{Broker, TopicConfig, TopicPartition};
+    /// # let broker = Broker::in_memory();
+    /// # broker.open_topic("payments", TopicConfig::new())?;
+    /// broker.producer::<String, u64>("payments")?.send_batch([("alice", 200), ("bob", 50)])?;
+    /// assert_eq!(broker.lag("ledger", "payments")?, 2);
+    /// broker.commit_offsets("ledger", [(TopicPartition::new("payments", 0), 1)])?;
+    /// assert_eq!(broker.lag("ledger", "payments")?, 1);
+    /// # Ok::<(), ottla::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`], [`Error::InvalidTopicName`].
+    pub fn lag(&self, group: &str, topic: &str) -> Result<u64> {
+        let topic = self.inner.catalog.user_topic(topic)?;
+        let committed = self.inner.coordinator.committed();
+        let lags = topic.partitions().map(|log| {
+            let committed = committed.get(group, (topic.id(), log.identity().partition));
+            let next = committed.map_or(0, |committed| committed.offset).max(log.start_offset());
+            log.end_offset().saturating_sub(next)
+        });
+        Ok(lags.sum())
+    }
+
     /// The members of a group, what they read, and how far they have come: see [`GroupDescription`].
     ///
     /// # Errors

@@ -16,8 +16,7 @@ use crate::topic::Topic;
 ///
 /// let payments = broker.describe_topic("payments")?;
 /// assert_eq!((payments.durability, payments.max_record_bytes), (Durability::Memory, 1 << 20));
-/// let records: u64 = payments.partitions.iter().map(|each| each.end_offset - each.start_offset).sum();
-/// assert_eq!(records, 1);
+/// assert_eq!(payments.records(), 1);
 /// # Ok::<(), ottla::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +76,13 @@ pub struct PartitionDescription {
 }
 
 impl TopicDescription {
+    /// How many records the topic holds, over all partitions: how many offsets, so that what compaction has
+    /// removed between others counts too.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.end_offset - partition.start_offset).sum()
+    }
+
     pub(super) fn of(topic: &Topic) -> Self {
         let settings = topic.settings();
         let partitions = topic.partitions().map(|log| PartitionDescription {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla::storage::MemoryStorage;
-use ottla::{Broker, Consumer, Error, ManualClock, Timestamp, TopicPartition};
+use ottla::{Broker, Consumer, Error, ManualClock, ResetTo, Timestamp, TopicPartition};
 
 use crate::faulty::{Faulty, Operation};
 use crate::support::*;
@@ -26,6 +26,26 @@ fn at(partition: u32) -> TopicPartition {
 
 fn shown(broker: &Broker) -> Vec<(u32, u64)> {
     committed(broker, "g").into_iter().map(|(at, offset)| (at.partition, offset)).collect()
+}
+
+// ---- looking ----
+
+#[test]
+fn what_a_group_has_before_it_is_told_whether_or_not_it_is_known() {
+    on_both(|broker| {
+        with_records(broker);
+        send_to(broker, 1, "one more");
+        let lag = || broker.lag("g", "t").expect("the topic exists");
+        assert_eq!(lag(), 6, "nobody has heard of the group");
+        broker.commit_offsets("g", [(at(0), 2)]).expect("no members");
+        assert_eq!(lag(), 4);
+        broker.delete_records("t", 0, 4).expect("they are there");
+        assert_eq!(lag(), 2, "what is gone is not before it");
+        assert_eq!(broker.describe_topic("t").expect("it exists").records(), 2);
+        broker.reset_group("g", "t", ResetTo::Latest).expect("no members");
+        assert_eq!(lag(), 0);
+        assert_fails!(broker.lag("g", "nothing"), Error::TopicNotFound { topic } if topic == "nothing");
+    });
 }
 
 // ---- setting and deleting ----

@@ -4,7 +4,7 @@ use std::thread;
 
 use std::time::Duration;
 
-use ottla::{Broker, Durability, Error, Raw, TopicConfig, TopicPartition};
+use ottla::{Broker, Durability, Error, Raw, TopicConfig, TopicPartition, WhenFull};
 
 use crate::support::*;
 
@@ -153,11 +153,21 @@ fn an_existing_topic_must_agree_with_every_setting_that_is_named() {
             ("max_record_bytes", new().max_record_bytes(200)),
             ("max_batch_bytes", new().max_batch_bytes(2_000)),
             ("segment_bytes", new().segment_bytes(5_000)),
-            ("memory_limit", new().memory_limit(100_000)),
             ("sync_interval", new().sync_interval(Duration::from_secs(1))),
         ] {
             let outcome = broker.open_topic("payments", config);
             assert_fails!(outcome, Error::TopicConfigMismatch { setting, .. } if setting == wanted);
+        }
+        for (wanted, config) in
+            [("memory_limit", new().memory_limit(100_000)), ("when_full", new().when_full(WhenFull::Refuse))]
+        {
+            match broker.open_topic("payments", config) {
+                Err(Error::TopicConfigMismatch { setting, .. }) => assert_eq!(setting, wanted),
+                outcome => {
+                    outcome.expect("it is of no effect on disk");
+                    assert_ne!(before.durability, Durability::Memory);
+                }
+            }
         }
         let same = new().max_record_bytes(100).durability(before.durability);
         broker.open_topic("payments", same).expect("it agrees");
