@@ -78,3 +78,30 @@ pub(crate) fn generate(rng: &mut Rng, count: usize) -> String {
     }
     text + "# EOF\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_has_a_meter_a_number_and_a_time() {
+        for (line, key, number, millis) in [
+            ("energy_total{meter=\"hall 1\"} 17 1700000000", "hall 1", 17, 1_700_000_000_000),
+            ("energy_total{meter=\"a\",of=\"b\"} 1.25e+06 1.5", "a", 1_250_000, 1_500),
+            ("energy_total 18446744073709551615 0", "energy_total", u64::MAX, 0),
+        ] {
+            let event =
+                read(line.as_bytes()).pop().map(|event| (event.key, event.value, event.time.as_millis()));
+            assert_eq!(event, Some((key.to_owned(), Ok(number), millis)));
+        }
+        assert!(read(b"# TYPE energy counter\n\n# EOF\n").is_empty());
+    }
+
+    #[test]
+    fn what_is_no_reading_does_not_pass_for_a_number() {
+        for line in ["x NaN 17", "x -1 17", "x 1.5 17", "x 17", "garbage!", "12345678"] {
+            let bytes = read(line.as_bytes()).pop().and_then(|event| event.value.err());
+            assert!(bytes.is_some_and(|bytes| bytes.len() != size_of::<u64>()), "{line}");
+        }
+    }
+}

@@ -89,3 +89,30 @@ pub(crate) fn generate(rng: &mut Rng, count: usize) -> String {
     }
     log
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_keeps_identifier_and_data() {
+        let events = read(b"(1436509052.249713) can0 044#2A366C2BBA\n(1436509053.0) can1 12345678#R\n");
+        let keys: Vec<&str> = events.iter().map(|event| &*event.key).collect();
+        assert_eq!(keys, ["can0/044", "can1/12345678"]);
+        assert_eq!(events[0].time.as_millis(), 1_436_509_052_249);
+        let frames: Vec<&[u8]> = events.iter().flat_map(|event| event.value.as_deref()).collect();
+        assert_eq!(frames[0], [0, 0, 0, 0x44, 5, 0, 0, 0, 0x2a, 0x36, 0x6c, 0x2b, 0xba]);
+        assert_eq!(frames[1], [0xd2, 0x34, 0x56, 0x78, 0, 0, 0, 0]);
+        assert_eq!((identifier(frames[0]), identifier(frames[1])), (Ok(0x44), Ok(0x1234_5678)));
+    }
+
+    #[test]
+    fn what_is_no_frame_stays_what_it_was() {
+        for line in ["(1.5) can0 044#2A3", "(1.5) can0 044##1AA", "(1.5) can0 044#112233445566778899", "can0"]
+        {
+            let value = read(line.as_bytes()).pop().map(|event| event.value);
+            assert_eq!(value, Some(Err(line.as_bytes().to_vec())));
+            assert!(identifier(line.as_bytes()).is_err());
+        }
+    }
+}

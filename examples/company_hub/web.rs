@@ -39,12 +39,18 @@ pub(crate) fn status(line: &str) -> Result<u16, String> {
     let status = fields.next().unwrap_or_default();
     let size = fields.next().unwrap_or_default();
     let is_size = size == "-" || (!size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit()));
-    let is_rest_whole =
-        fields.next().is_none_or(|rest| rest.starts_with('"') && rest.trim_end().ends_with('"'));
+    let is_rest_whole = fields.next().is_none_or(has_two_quoted);
     match status.parse() {
         Ok(status) if (100..600).contains(&status) && is_size && is_rest_whole => Ok(status),
         _ => Err("expected status, size, \"referer\" and \"agent\" after the request".to_owned()),
     }
+}
+
+/// Whether this begins with referer and agent; servers put more behind them.
+fn has_two_quoted(text: &str) -> bool {
+    let second =
+        text.strip_prefix('"').and_then(|first| first[end_of_quoted(first)? + 1..].strip_prefix(" \""));
+    second.is_some_and(|second| end_of_quoted(second).is_some())
 }
 
 fn end_of_quoted(text: &str) -> Option<usize> {
@@ -73,4 +79,30 @@ pub(crate) fn generate(rng: &mut Rng, count: usize) -> String {
         log.extend([&line[..whole], "\n"]);
     }
     log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_of_apache_are_read() {
+        let common = "127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] \"GET /a.gif HTTP/1.0\" 200 2326";
+        let combined = format!("{common} \"http://www.example.com/\" \"Mozilla/4.08 [en] (Win98)\"");
+        for line in [common, &combined] {
+            assert_eq!(status(line), Ok(200));
+            let event = read(line.as_bytes()).pop().map(|event| (event.key, event.time.as_millis()));
+            assert_eq!(event, Some(("127.0.0.1".to_owned(), 971_211_336_000)));
+        }
+        let quoted = r#"::1 - - [10/Oct/2000:13:55:36 -0700] "GET /\"x\" HTTP/1.0" 404 - "-" "a \"b\"""#;
+        assert_eq!(status(quoted), Ok(404));
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_log_is_unreadable() {
+        let line = r#"::1 - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.0" 200 17 "-" "agent""#;
+        for cut in [0, 5, 30, 45, 54, 64, line.len() - 1] {
+            assert!(status(&line[..cut]).is_err(), "{}", &line[..cut]);
+        }
+    }
 }

@@ -105,3 +105,41 @@ pub(crate) fn write(file: &Path, orders: &[Event<Order>]) -> Result<(), Failure>
     let lines = orders.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     fs::write(file, lines.join("\n") + "\n").map_err(|error| about(file, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_comes_back_with_what_nobody_knows() -> Result<(), Failure> {
+        let line = r#"{"specversion":"1.0","id":"7","source":"/s","type":"t","data":
+            {"product":"p","quantity":2,"customer":"c"},"traceparent":"00-ab"}"#;
+        let order = parse(line)?;
+        assert_eq!((&*order.name(), order.data.quantity), ("/s#7", 2));
+        assert_eq!(parse(&serde_json::to_string(&order)?)?, order);
+        assert!(serde_json::to_string(&order)?.contains("traceparent"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_order_is_refused() {
+        for (wrong, line) in [
+            (
+                "missing field `product`",
+                r#"{"specversion":"1.0","id":"7","source":"/s","type":"t","data":{}}"#,
+            ),
+            ("specversion", &order("0.3", "7", "2")),
+            ("id or source", &order("1.0", "", "2")),
+            ("invalid type", &order("1.0", "7", "\"two\"")),
+            ("EOF", &order("1.0", "7", "2")[..40]),
+        ] {
+            let refused = parse(line).expect_err(wrong).to_string();
+            assert!(refused.contains(wrong), "{refused}");
+        }
+    }
+
+    fn order(version: &str, id: &str, quantity: &str) -> String {
+        let data = format!(r#"{{"product":"p","quantity":{quantity},"customer":"c"}}"#);
+        format!(r#"{{"specversion":"{version}","id":"{id}","source":"/s","type":"t","data":{data}}}"#)
+    }
+}
