@@ -51,7 +51,7 @@ fn number(text: &str) -> Option<u64> {
 
 fn time_of(text: &str) -> Option<Timestamp> {
     let seconds: f64 = text.parse().ok()?;
-    Timestamp::from_millisecond((seconds * 1_000.0) as i64).ok()
+    Timestamp::from_millisecond((seconds * 1_000.0).round() as i64).ok()
 }
 
 /// Eight bytes would pass for a number, whatever they say: such a line keeps its end.
@@ -63,15 +63,16 @@ fn unreadable(line: &[u8]) -> Vec<u8> {
 /// A day of readings. A meter that is being replaced reads NaN, and some readings are sent twice.
 pub(crate) fn generate(rng: &mut Rng, count: usize) -> String {
     let per_meter = count / METERS.len();
-    let every = DAY_SECONDS / per_meter.max(1) as i64;
+    let every_millis = DAY_SECONDS * 1_000 / per_meter.max(1) as i64;
     let mut text = "# TYPE energy_watthours counter\n# UNIT energy_watthours watthours\n".to_owned();
     for meter in METERS {
         let mut watt_hours = rng.u64(1_000_000..9_000_000);
         for reading in 0..per_meter {
             watt_hours += rng.u64(0..200);
-            let seconds = generate::midnight().as_second() + every * reading as i64;
+            let millis = generate::midnight().as_millisecond() + every_millis * reading as i64;
+            let (seconds, millis) = (millis / 1_000, millis % 1_000);
             let value = if is_one_of(rng, 200) { "NaN".to_owned() } else { watt_hours.to_string() };
-            let line = format!("energy_watthours_total{{meter=\"{meter}\"}} {value} {seconds}\n");
+            let line = format!("energy_watthours_total{{meter=\"{meter}\"}} {value} {seconds}.{millis:03}\n");
             let times = if is_one_of(rng, 100) { 2 } else { 1 };
             text.push_str(&line.repeat(times));
         }

@@ -137,8 +137,7 @@ fn trade(broker: &Broker, orders: &[Event<Order>], stock: u64) -> Result<Outage,
             let others = [shipping::start(scope, broker)?, desk::start(scope, broker)?];
             let outage = with_an_outage(broker, lacking, || inventory::start(scope, broker, stock))?;
             for service in others {
-                service.catch_up(broker)?;
-                service.stop()?;
+                service.catch_up(broker)?.stop()?;
             }
             Ok(outage)
         })();
@@ -161,8 +160,7 @@ fn with_an_outage<'scope>(
 
     let inventory = start()?;
     let up = shop.send(before)?;
-    inventory.catch_up(broker)?;
-    inventory.stop()?;
+    inventory.catch_up(broker)?.stop()?;
 
     let answered = records_in(broker, INVENTORY)?;
     let alone = shop.send(meanwhile)?;
@@ -171,8 +169,7 @@ fn with_an_outage<'scope>(
     expect("orders that wait", waited, down as u64)?;
     expect("answers of an inventory that is down", records_in(broker, INVENTORY)? - answered, 0)?;
 
-    let inventory = start()?;
-    inventory.catch_up(broker)?;
+    let inventory = start()?.catch_up(broker)?;
     let caught_up = waited - waiting(broker, inventory::GROUP, ORDERS)?;
     expect("orders worked off afterwards", caught_up, waited)?;
     if waited > 0 {
@@ -180,8 +177,7 @@ fn with_an_outage<'scope>(
         println!("            {} while the inventory was down; {waited} orders waited", alone.summary());
     }
     shop.send(after)?;
-    inventory.catch_up(broker)?;
-    inventory.stop()?;
+    inventory.catch_up(broker)?.stop()?;
     Ok(Outage { waited, caught_up })
 }
 

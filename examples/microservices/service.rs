@@ -37,14 +37,16 @@ impl<'scope> Service<'scope> {
     }
 
     /// Waits until it has handled and committed all that is in its topics.
-    pub(crate) fn catch_up(&self, broker: &Broker) -> Result<(), Failure> {
-        while broker.describe_group(self.group)?.lag() > 0 {
-            if self.thread.is_finished() {
-                return Err(format!("{} has ended", self.group).into());
-            }
+    pub(crate) fn catch_up(self, broker: &Broker) -> Result<Self, Failure> {
+        while !self.thread.is_finished() && broker.describe_group(self.group)?.lag() > 0 {
             thread::sleep(Duration::from_millis(1));
         }
-        Ok(())
+        if self.thread.is_finished() {
+            let ended = format!("{} has ended", self.group);
+            self.stop()?; // says why
+            return Err(ended.into());
+        }
+        Ok(self)
     }
 
     /// Takes it down.
