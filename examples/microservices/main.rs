@@ -133,7 +133,7 @@ fn open(options: &Options, orders: u64) -> Result<Broker, Failure> {
 fn trade(broker: &Broker, orders: &[Event<Order>], stock: u64) -> Result<Outage, Failure> {
     let lacking = shop::lacking(broker, orders)?;
     thread::scope(|scope| {
-        let outage = (|| {
+        let outage: Result<Outage, Failure> = (|| {
             let others = [shipping::start(scope, broker)?, desk::start(scope, broker)?];
             let outage = with_an_outage(broker, lacking, || inventory::start(scope, broker, stock))?;
             for service in others {
@@ -141,10 +141,11 @@ fn trade(broker: &Broker, orders: &[Event<Order>], stock: u64) -> Result<Outage,
             }
             Ok(outage)
         })();
-        if outage.is_err() {
-            broker.close()?; // ends the services that are still up
-        }
-        outage
+        // If that failed, closing ends the services that are still up.
+        let ended = if outage.is_err() { broker.close() } else { Ok(()) };
+        let outage = outage?;
+        ended?;
+        Ok(outage)
     })
 }
 
