@@ -2,8 +2,8 @@
 //! reserves pieces or rejects, shipping ships, and a desk knows how each order stands.
 //!
 //! ```text
-//! shop → orders → inventory → inventory → shipping → shipments
-//!           └───────────────────────┴────────────────────┴────→ desk → order-states (compacted)
+//! shop → [orders] → inventory → [inventory] → shipping → [shipments]
+//!            └───────────────────────┴───────────────────────┴→ desk → [order-states], compacted
 //! ```
 //!
 //! Nobody waits for an answer, and nobody coordinates. In the middle of the day the inventory is taken down:
@@ -11,8 +11,7 @@
 //! out is what would have come out without the interruption.
 //!
 //! Each service handles every event at least once, and is made so that handling it again changes nothing: it
-//! looks whether its own topic has an answer to this event already. So may be killed what likes, when it
-//! likes.
+//! looks whether its own topic has an answer to this event already. So anything may be killed at any moment.
 //!
 //! Run it: `cargo run --release --example microservices`, or with `-- --data-dir DIR` to keep the log; kill
 //! it at any moment, run it again, and it goes on. `--input FILE` reads orders (CloudEvents 1.0 in JSON, one
