@@ -28,8 +28,8 @@ pub(crate) fn subscribe_anew(broker: &Broker, group: &str) -> Result<Reader, Fai
     }
 }
 
-/// The digest of each topic from its first record on, read until it is over and there is nothing more; so many
-/// records are awaited.
+/// The digest of each topic from its first record on, read until it is over and there is nothing more; so
+/// many records are awaited.
 pub(crate) fn digests(
     reader: &mut Reader,
     awaited: u64,
