@@ -1,5 +1,5 @@
-//! The first steps, as in the README: a topic, a producer, a consumer, and a group that remembers how far it has
-//! come.
+//! The first steps, as in the README: a topic, a producer, a consumer, and a group that remembers how far it
+//! has come.
 //!
 //! Run it: `cargo run --release --example quickstart`, or with `-- --data-dir DIR` to keep the topic in a
 //! directory; then run it again, and see it go on where it was.

@@ -209,7 +209,7 @@ impl TopicConfig {
 
     /// How many bytes a topic in memory may hold: 64 KiB to 1 TiB. Default: 256 MiB. Each partition has an
     /// equal share, and beyond that does as [`when_full`](Self::when_full) says; it always keeps the piece
-    /// that it is writing, of 4 KiB to 256 KiB or one batch. 1 TiB is as good as no limit. Of no effect on disk.
+    /// that it is writing, of 4 KiB to 256 KiB or one batch. 1 TiB is no limit. Of no effect on disk.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);

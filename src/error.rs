@@ -322,7 +322,7 @@ pub enum Error {
     },
 
     /// The progress that the database of a [`Sink`](crate::Sink) holds is of another log: the topic was made
-    /// anew. Remove the sink's rows, results and progress, to land this one; or open the broker's former data.
+    /// anew. Remove the sink's rows, results and progress, to land this one, or open the former directory.
     #[error("{partition} is not the log of which group {group:?} has landed records; that was another one")]
     OtherLog {
         /// The partition.
@@ -388,9 +388,9 @@ pub enum Error {
     },
 
     /// The partition has no room; nothing was sent or enqueued, and it can be tried again. On disk: more than
-    /// 64 MiB of it are enqueued and not yet acknowledged; wait for a delivery (`send` and `send_async` wait by
-    /// themselves). In memory: the topic's [`memory_limit`](crate::TopicConfig::memory_limit) is reached, and it
-    /// drops nothing ([`WhenFull`](crate::WhenFull)), until records go by [`Retention`](crate::Retention).
+    /// 64 MiB of it are enqueued and not yet acknowledged; wait for a delivery (`send` and `send_async` wait
+    /// by themselves). In memory: the topic's [`memory_limit`](crate::TopicConfig::memory_limit) is reached,
+    /// and it drops nothing ([`WhenFull`](crate::WhenFull)) before [`Retention`](crate::Retention) does.
     #[error("{partition} is full: {pending_bytes} bytes are on their way or held, and {max} may be")]
     TopicFull {
         /// The partition.

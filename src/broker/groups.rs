@@ -279,8 +279,8 @@ impl Broker {
     }
 
     /// How many records of a topic a group has not processed: from what it has committed, or from the first
-    /// record that is there, to the end. All of them for a group that has committed nothing, also if nobody has
-    /// heard of it yet.
+    /// record that is there, to the end. All of them for a group that has committed nothing, also if nobody
+    /// has heard of it yet.
     ///
     /// ```
     /// # use ottla::{Broker, TopicConfig, TopicPartition};

@@ -20,8 +20,8 @@ use crate::sync::Instant;
 ///
 /// What you make of the records and how far they were read, the offset behind the last of them, are stored in
 /// **one transaction** of the database: both are there, or neither is. Each transaction begins with a look at
-/// what is stored, and the consumer goes there if it is elsewhere. So the database decides where to go on, not
-/// what the group has committed; commits follow it, for lag and [`Retention`](crate::Retention).
+/// what is stored, and the consumer goes there if it is elsewhere. So the database decides where to go on,
+/// not what the group has committed; commits follow it, for lag and [`Retention`](crate::Retention).
 ///
 /// The database is yours, and so is the small [`TransactionalStore`] that tells a sink how to use it. The
 /// package `database` among the examples has one for SQLite and PostgreSQL to copy, and `payments`, `orders`
@@ -95,16 +95,16 @@ use crate::sync::Instant;
 /// # What it needs of the database
 /// Transactions that are there whole or not at all, also after a crash, if the log is to survive one. What
 /// makes it exactly once is the condition on which progress is stored ([`TransactionalStore`]): if two
-/// instances land the same records, such as a member that was taken for dead and its successor, one of them is
-/// rolled back.
+/// instances land the same records, such as a member that was taken for dead and its successor, one of them
+/// is rolled back.
 ///
 /// # What it does about power losses
 /// Before a transaction is committed, the records in it are synced, if they are not yet: the database never
 /// knows of a record that the log could lose, whatever the [`Durability`](crate::Durability) of the topic.
 ///
 /// # To land everything again
-/// Remove the rows of the sink, results and progress, from the database. A sink that finds no progress, though
-/// its group has committed, begins with the first record that is there.
+/// Remove the rows of the sink, results and progress, from the database. A sink that finds no progress,
+/// though its group has committed, begins with the first record that is there.
 pub struct Sink<K, V, S> {
     consumer: Consumer<K, V>,
     store: S,
@@ -142,9 +142,9 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     ///
     /// # Errors
     /// Those of [`Consumer::poll`], of the store, and of `apply`: the transaction is rolled back, and the
-    /// next call gets the same records. [`Error::OtherLog`]: the progress in the database is of a log that was
-    /// made anew since. [`Error::OffsetOutOfRange`]: the log has lost what the database has landed.
-    /// If committing fails, the next call finds out whether it succeeded all the same. Errors of
+    /// next call gets the same records. [`Error::OtherLog`]: the progress in the database is of a log that
+    /// was made anew since. [`Error::OffsetOutOfRange`]: the log has lost what the database has landed. If
+    /// committing fails, the next call finds out whether it succeeded all the same. Errors of
     /// [`Consumer::commit`], but for [`Error::CommitFenced`], are returned too; the records are landed then.
     pub fn land<E>(
         &mut self,

@@ -1,7 +1,8 @@
 //! What a sink asks of a database.
 
-/// A database in which a [`Sink`](super::Sink) lands records: how to begin and commit a transaction, and where
-/// in it a sink's progress is kept. You write one for the database that you use; it is a table and four calls:
+/// A database in which a [`Sink`](super::Sink) lands records: how to begin and commit a transaction, and
+/// where in it a sink's progress is kept. You write one for the database that you use; it is a table and four
+/// calls:
 ///
 /// ```sql
 /// CREATE TABLE sink_progress (
@@ -36,8 +37,8 @@ pub trait TransactionalStore {
 
     /// Stores how far the sink has come, **if** `expected` is what is stored at this moment; answers whether
     /// it was. It must be one statement, not a look and a write, or a transaction that other ones cannot get
-    /// in between: `UPDATE … WHERE … AND next_offset = …`, and `INSERT … ON CONFLICT DO NOTHING` if `expected`
-    /// is `None`, each of which says how many rows it has changed.
+    /// in between: `UPDATE … WHERE … AND next_offset = …`, and `INSERT … ON CONFLICT DO NOTHING` if
+    /// `expected` is `None`, each of which says how many rows it has changed.
     ///
     /// # Errors
     /// The database's.

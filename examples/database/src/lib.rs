@@ -17,7 +17,8 @@ use common::Failure;
 
 pub use crate::value::{Row, Value};
 
-/// Names the PostgreSQL server, such as `host=localhost user=me dbname=shop` or `postgres://me@localhost/shop`.
+/// Names the PostgreSQL server, such as `host=localhost user=me dbname=shop` or
+/// `postgres://me@localhost/shop`.
 pub const DATABASE_URL: &str = "DATABASE_URL";
 
 /// A connection to a database.
