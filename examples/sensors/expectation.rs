@@ -19,7 +19,7 @@ const ERROR_DAYS: f64 = 3.0;
 /// How many of its days an hour remembers: less than that many, all of them count the same.
 const HOUR_DAYS: f64 = 10.0;
 /// In usual errors.
-const CLIP: f64 = 5.0;
+const CLIP: f64 = 2.0;
 /// After a longer silence, a reading counts as if it came after so many hours.
 const LONGEST_STEP_MS: i64 = 6 * HOUR_MS;
 
@@ -67,11 +67,11 @@ impl Expectation {
         Some(opinions[leader])
     }
 
-    /// Those of the level, the day and the week. An hour that has not been there yet says what the level does.
+    /// Those of the level, the day and the week. Who has not seen such an hour yet says what the one before says.
     fn opinions(&self, at: i64) -> Option<[f64; 3]> {
         let level = self.level?;
-        let of = |hour: Hour| if hour.hours >= 1.0 { hour.value } else { level };
-        Some([level, of(self.of_day[hour_of_day(at)]), of(self.of_week[hour_of_week(at)])])
+        let of_day = self.of_day[hour_of_day(at)].value_or(level);
+        Some([level, of_day, self.of_week[hour_of_week(at)].value_or(of_day)])
     }
 
     /// The largest error to learn from; none while there was no error at all.
@@ -105,6 +105,10 @@ impl Expectation {
 }
 
 impl Hour {
+    fn value_or(self, other: f64) -> f64 {
+        if self.hours >= 1.0 { self.value } else { other }
+    }
+
     /// `hours`: how many a reading stands for; `most`: the largest error to learn from.
     fn learn(&mut self, value: f64, hours: f64, most: f64) {
         if self.hours == 0.0 {

@@ -182,8 +182,8 @@ impl Plan {
     /// Which anomaly it is at that time, and how many hours it has lasted, less than so many.
     fn hours_into(&self, at: i64, less_than: f64) -> Option<(usize, f64)> {
         let hours = |begin: &i64| (at - begin) as f64 / HOUR_MS as f64;
-        let last = self.begin.iter().map(hours).enumerate().filter(|(_, hours)| *hours >= 0.0).last();
-        last.filter(|(_, hours)| *hours < less_than)
+        let mut latest_first = self.begin.iter().map(hours).enumerate().rev();
+        latest_first.find(|(_, hours)| *hours >= 0.0).filter(|(_, hours)| *hours < less_than)
     }
 
     fn series(&self, name: &str, readings: Vec<Reading>) -> Series {

@@ -16,6 +16,7 @@ use crate::watch::Alarm;
 
 const WIDTH: u32 = 1_400;
 const PANEL_HEIGHT: u32 = 300;
+const LEGEND_HEIGHT: u32 = 34;
 /// What a line of text of axis and caption takes beside the signal: as many columns as there are pixels left.
 const COLUMNS: usize = 1_280;
 const SIGNAL: RGBColor = RGBColor(31, 90, 150);
@@ -27,15 +28,33 @@ type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Axes<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 pub(crate) fn draw(file: &Path, panels: &[(&Series, Vec<Alarm>)]) -> Result<(), Failure> {
-    let height = PANEL_HEIGHT * panels.len() as u32;
+    let height = LEGEND_HEIGHT + PANEL_HEIGHT * panels.len() as u32;
     let area = SVGBackend::new(file, (WIDTH, height)).into_drawing_area();
     let draw_all = || {
         area.fill(&WHITE)?;
-        let parts = area.split_evenly((panels.len(), 1));
+        let (top, rest) = area.split_vertically(LEGEND_HEIGHT);
+        legend(&top)?;
+        let parts = rest.split_evenly((panels.len(), 1));
         parts.iter().zip(panels).try_for_each(|(part, (series, alarms))| panel(part, series, alarms))?;
         area.present().map_err(Failure::from)
     };
     draw_all().map_err(|failure| about(file, failure))
+}
+
+/// Above all panels, where it hides nothing.
+fn legend(area: &Panel<'_>) -> Result<(), Failure> {
+    let y = LEGEND_HEIGHT as i32 / 2;
+    let font = ("sans-serif", 14).into_font().color(&BLACK);
+    let text = |x, text| Text::new(text, (x, y - 7), font.clone());
+    area.draw(&PathElement::new([(76, y), (100, y)], SIGNAL.stroke_width(2)))?;
+    area.draw(&text(108, "readings"))?;
+    area.draw(&Rectangle::new([(216, y - 7), (240, y + 7)], LABELLED.mix(0.4).filled()))?;
+    area.draw(&text(248, "labelled as anomalous"))?;
+    area.draw(&TriangleMarker::new((446, y), 6, ALARM.filled()))?;
+    area.draw(&text(456, "an alarm begins"))?;
+    area.draw(&Rectangle::new([(596, y - 7), (620, y + 7)], ALARM.mix(0.22).filled()))?;
+    area.draw(&text(628, "it lasts"))?;
+    Ok(())
 }
 
 fn panel(area: &Panel<'_>, series: &Series, alarms: &[Alarm]) -> Result<(), Failure> {
@@ -53,6 +72,7 @@ fn panel(area: &Panel<'_>, series: &Series, alarms: &[Alarm]) -> Result<(), Fail
         .x_labels(14)
         .y_labels(6)
         .x_label_formatter(&|day| date(*day))
+        .y_label_formatter(&|value| format!("{}", (value * 1e6).round() / 1e6))
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(0.08))
         .label_style(("sans-serif", 13))
@@ -60,12 +80,6 @@ fn panel(area: &Panel<'_>, series: &Series, alarms: &[Alarm]) -> Result<(), Fail
     draw_windows(&mut axes, series.windows.as_deref().unwrap_or_default(), lowest..highest)?;
     draw_signal(&mut axes, readings, (last - first) / COLUMNS as f64)?;
     draw_alarms(&mut axes, alarms, lowest..highest)?;
-    axes.configure_series_labels()
-        .position(SeriesLabelPosition::LowerLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .label_font(("sans-serif", 13))
-        .draw()?;
     Ok(())
 }
 
@@ -89,9 +103,7 @@ fn draw_windows(
     let boxes = windows.iter().map(|window| {
         Rectangle::new([(days(window.start), height.start), (days(window.end), height.end)], style)
     });
-    axes.draw_series(boxes)?
-        .label("labelled as anomalous")
-        .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], style));
+    axes.draw_series(boxes)?;
     Ok(())
 }
 
@@ -101,9 +113,7 @@ fn draw_signal(axes: &mut Axes<'_, '_>, readings: &[Reading], column: f64) -> Re
     let gap = longest_usual_interval(readings);
     let pieces = readings.chunk_by(|before, after| days(after.at) - days(before.at) <= gap);
     let lines = pieces.map(|piece| PathElement::new(thinned(piece, column), SIGNAL.stroke_width(1)));
-    axes.draw_series(lines)?
-        .label("readings")
-        .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], SIGNAL.stroke_width(2)));
+    axes.draw_series(lines)?;
     // A reading between two gaps is no line.
     let pieces = readings.chunk_by(|before, after| days(after.at) - days(before.at) <= gap);
     let lonely = pieces.filter(|piece| piece.len() == 1).flatten();
@@ -132,9 +142,7 @@ fn draw_alarms(
     axes.draw_series(lines)?;
     let top = height.end - 0.04 * (height.end - height.start);
     let heads = alarms.iter().map(|alarm| TriangleMarker::new((days(alarm.began), top), 6, ALARM.filled()));
-    axes.draw_series(heads)?
-        .label("alarm: begins, lasts")
-        .legend(|(x, y)| TriangleMarker::new((x + 9, y), 6, ALARM.filled()));
+    axes.draw_series(heads)?;
     Ok(())
 }
 
