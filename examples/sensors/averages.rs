@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use crate::reading::{Feed, Reading, Value};
 use crate::{Key, PARTITIONS};
 
-const GROUP: &str = "averages";
 pub(crate) const MEMBERS: usize = 3;
 /// How far out of order readings may come and still be in time.
 pub(crate) const GRACE_MS: i64 = 2_000;
@@ -40,10 +39,12 @@ impl Sum {
     }
 }
 
-/// The sums go to `{topic}-averages`.
+/// The sums of a topic go to `{topic}-averages`, and the group is called so too. Topics that have a group in
+/// common would have its lag in common, and who waits for one would wait for all.
 pub(crate) struct Averages<'a> {
     broker: &'a Broker,
     topic: &'a str,
+    group: String,
     window_ms: i64,
     sums: Producer<Key, Json<Sum>>,
     /// The state of each partition, not of a member: when a partition moves to another member of the group,
@@ -80,15 +81,16 @@ impl<'a> Averages<'a> {
         let name = format!("{topic}-averages");
         let latest = TopicConfig::new().partitions(PARTITIONS).compaction(Compaction::by_key());
         broker.open_topic(&name, latest.memory_limit(1 << 30))?;
-        broker.reset_group(GROUP, topic, ResetTo::Earliest)?;
+        broker.reset_group(&name, topic, ResetTo::Earliest)?;
         let partitions = (0..PARTITIONS).map(|_| Mutex::default()).collect();
-        Ok(Self { broker, topic, window_ms, sums: broker.producer(&name)?, partitions })
+        let sums = broker.producer(&name)?;
+        Ok(Self { broker, topic, group: name, window_ms, sums, partitions })
     }
 
     /// Works as a member of the group until everything is sent and the group has processed it.
     pub(crate) fn work(&self, all_sent: &AtomicBool) -> Result<(), Failure> {
-        let mut member = self.broker.consumer::<Key, Value>().topic(self.topic).group(GROUP).build()?;
-        while !all_sent.load(Ordering::Acquire) || self.broker.describe_group(GROUP)?.lag() > 0 {
+        let mut member = self.broker.consumer::<Key, Value>().topic(self.topic).group(&self.group).build()?;
+        while !all_sent.load(Ordering::Acquire) || self.broker.describe_group(&self.group)?.lag() > 0 {
             let records = member.poll(Duration::from_millis(10))?;
             let mut closed = Vec::new();
             for record in &records {

@@ -14,8 +14,9 @@ pub(crate) fn open_topic(broker: &Broker, topic: &str, feed: &Feed) -> Result<()
     // In memory a topic drops its oldest records beyond a limit, of which each partition has an equal share.
     // Here each could hold everything.
     let everything = feed.len() * RECORD_BYTES * u64::from(PARTITIONS);
-    let config = TopicConfig::new().partitions(PARTITIONS).memory_limit(everything.max(SMALLEST_LIMIT));
-    Ok(broker.open_topic(topic, config)?)
+    broker.open_topic(topic, TopicConfig::new().partitions(PARTITIONS))?;
+    // Apart from opening it: an earlier run with another feed may have set another limit.
+    Ok(broker.alter_topic(topic, TopicConfig::new().memory_limit(everything.max(SMALLEST_LIMIT)))?)
 }
 
 /// Sends what the log lacks; how many readings that were.

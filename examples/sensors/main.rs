@@ -17,7 +17,8 @@
 //!
 //! It prints the alarms of each series and how many were right (`score.rs` says what recall and precision
 //! are), and ends with `OK sensors sensors=.. readings=.. late=.. windows=.. mismatches=0 trimmed=.. alarms=..
-//! labelled=.. found=.. precision=.. recall=..`. Alarms of series without labels are in none of the last five.
+//! labelled=.. found=.. precision=.. recall=..`. Series without labels count for none of
+//! the last four.
 //!
 //! Read next: `capture.rs`, `averages.rs`, `watch.rs` and `retention.rs`, which are the ones that use Ottla;
 //! then `detect.rs`, the method. `ward` is what to read after that: alarms that must not be lost.

@@ -179,10 +179,11 @@ fn windows_of(list: &Value) -> Result<Vec<Window>, Failure> {
     list.iter().map(window).collect()
 }
 
-/// `2013-12-02 21:15:00`, with or without a fraction of a second.
+/// `2013-12-02 21:15:00`, with or without a fraction of a second; an offset from UTC counts if there is one.
 fn moment(text: &str) -> Result<i64, Failure> {
-    let parsed = text.trim().parse::<DateTime>().and_then(|civil| TimeZone::UTC.to_timestamp(civil));
-    match parsed {
+    let text = text.trim();
+    let civil = || text.parse::<DateTime>().and_then(|civil| TimeZone::UTC.to_timestamp(civil));
+    match text.parse::<Timestamp>().or_else(|_| civil()) {
         Ok(moment) => Ok(moment.as_millisecond()),
         Err(_) => Err(format!("expected a timestamp like 2013-12-02 21:15:00, not {text:?}").into()),
     }

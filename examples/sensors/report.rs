@@ -13,6 +13,8 @@ pub(crate) struct Report {
     readings: u64,
     averages: Found,
     pub(crate) trimmed: u64,
+    /// Those of series without labels too.
+    alarms: u64,
     score: Score,
 }
 
@@ -29,6 +31,7 @@ impl Report {
 
     pub(crate) fn detected(&mut self, found: &[(&Series, Vec<Alarm>)]) {
         for (series, alarms) in found {
+            self.alarms += alarms.len() as u64;
             println!("\n{}", series.name);
             alarms.iter().for_each(|alarm| println!("  {}", describe(alarm, series)));
         }
@@ -49,8 +52,8 @@ impl Report {
     }
 
     pub(crate) fn last_line(&self) -> String {
-        let Self { sensors, readings, averages: Found { windows, late }, trimmed, score } = self;
-        let Score { labelled, found, alarms, .. } = score;
+        let Self { sensors, readings, averages: Found { windows, late }, trimmed, alarms, score } = self;
+        let Score { labelled, found, .. } = score;
         let (precision, recall) = (score.precision(), score.recall());
         format!(
             "sensors={sensors} readings={readings} late={late} windows={windows} mismatches=0 trimmed={trimmed} \

@@ -45,6 +45,7 @@ pub(crate) fn watch(broker: &Broker, topic: &str, total: u64, all_sent: &AtomicB
     consumer.seek_to_beginning();
     let mut sensors: BTreeMap<String, Watched> = BTreeMap::new();
     let mut progress = Progress::new("readings judged", total);
+    let mut judged = 0;
     while !all_sent.load(Ordering::Acquire) || consumer.lag() > 0 {
         let records = consumer.poll(Duration::from_millis(10))?;
         for record in &records {
@@ -57,7 +58,11 @@ pub(crate) fn watch(broker: &Broker, topic: &str, total: u64, all_sent: &AtomicB
             if let Some(alarm) = sensor.take(reading) {
                 send(&alarms, name, &alarm)?;
             }
-            progress.add(1);
+            judged += 1;
+            // Until then there is the sender's line.
+            if all_sent.load(Ordering::Acquire) {
+                progress.set(judged);
+            }
         }
         consumer.commit(&records)?;
     }
