@@ -62,8 +62,9 @@ struct State {
 #[derive(Debug, Default)]
 struct Sensor {
     newest: i64,
-    /// Windows by their start that readings in time may still come to, and those that were corrected.
+    /// By their start, windows that readings in time may still come to.
     open: BTreeMap<i64, Sum>,
+    /// The others, which late ones may come to.
     closed: BTreeMap<i64, Sum>,
 }
 

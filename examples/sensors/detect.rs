@@ -1,18 +1,17 @@
 //! Finds what is anomalous in a series while it comes in: each reading is judged by those before it.
 //!
-//! **Idea.** A day's largest deviation from what was expected is unlike any other day's if something is
-//! wrong. So the series itself says what is normal: five quantities are watched, each day leaves the largest
-//! value of each, and a reading is anomalous when a quantity is far beyond what the last four weeks' days
-//! have left. Looking at one extreme per block of time is the *block maxima* method of extreme value theory
-//! (E. J. Gumbel, *Statistics of Extremes*, 1958; used for streams, with peaks over a threshold instead of
-//! blocks, by Siffer et al., *Anomaly Detection in Streams with Extreme Value Theory*, KDD 2017). A day as the
-//! block makes that readings need not be independent, that rush hours are normal, and that the sampling
-//! interval does not matter.
+//! **Idea.** If something is wrong, the day's largest deviation from what was expected is unlike that of any
+//! other day. So the series itself says what is normal: five quantities are watched, each day leaves the
+//! largest value of each, and a reading is anomalous when a quantity is far beyond what the days of the last
+//! four weeks have left. Looking at one extreme per block of time is the *block maxima* method of extreme
+//! value theory (E. J. Gumbel, *Statistics of Extremes*, 1958; A. Siffer et al., *Anomaly Detection in
+//! Streams with Extreme Value Theory*, KDD 2017, use its sister, peaks over a threshold, for streams). With a
+//! day as the block, readings need not be independent, rush hours are normal, and the sampling interval does
+//! not matter.
 //!
-//! **What is expected** comes from the expert that has erred least of late: `Expectation` in
-//! `expectation.rs`: a level, the hour of the day, the hour of workdays and weekends.
+//! **What is expected** is what the best of three experts says: see `expectation.rs`.
 //!
-//! **The quantities**, all of them of the absolute value:
+//! **The quantities**, without their sign:
 //! 1. jump: the reading against the median of the seven before it;
 //! 2. now: the reading against what is expected;
 //! 3. hours: the same on average over 3 hours: too small for one reading, but it stays;
@@ -23,17 +22,20 @@
 //! above the median. Logarithms, because maxima are skewed: one day's may be five times another's. The spread
 //! is the larger one of the median absolute deviation and of what the upper fifth tells, both scaled as for a
 //! normal distribution (P. J. Rousseeuw, C. Croux, *Alternatives to the Median Absolute Deviation*, JASA
-//! 1993): single days that were anomalous do not spoil it, a series in which every third day is wild is
+//! 1993): single days that were anomalous do not spoil it, and a series in which every third day is wild is
 //! known as such. Few days say little about the spread, so it begins as a guess that counts like three days.
 //!
 //! **What it assumes, and cannot do.** The series lasts days, with several readings a day: the first three
-//! days are only learnt from. What is anomalous in them, or often is, is taken for normal. A change that stays
-//! is an alarm once; then it is learnt. Of a sensor that is stuck it notices only that the hours expect
+//! days are only learnt from. What is anomalous in them, or is so often, is taken for normal. A change that
+//! stays is an alarm once; then it is learnt. Of a sensor that is stuck it notices only that the hours expect
 //! something else. Readings that are older than the newest one are not judged.
 //!
 //! **The parameters** are the constants below and in `expectation.rs`, the same for all series. They were
-//! chosen on generated series of 14 kinds and on six of NAB's: as round numbers in the middle of what makes no
-//! difference there. On 28 more generated series, kept apart until then, recall and precision were the same.
+//! chosen on generated series of 14 kinds and on six of NAB's, as round numbers in the middle of what makes
+//! little difference there. On 28 more generated series with 58 anomalies, looked at once and afterwards,
+//! recall was 0.97 and precision 0.76. On NAB's six it is 0.67 and 0.59: three of the four failures of a
+//! machine without a false alarm, but travel times that are tenfold for an hour every few days look
+//! anomalous, and only some of them are labelled so.
 
 use std::collections::VecDeque;
 
@@ -55,8 +57,8 @@ const GUESSED_SPREAD: f64 = 0.7;
 const DAYS_OF_GUESS: f64 = 3.0;
 /// A spread is at least so much, a factor of 1.35: maxima that were all alike so far may differ once.
 const LEAST_SPREAD: f64 = 0.3;
-/// Smaller changes are none, as a share of the value. Without it, a series that has been constant so far would
-/// find its first change by the last digit infinitely far out.
+/// Smaller changes are none, as a share of the value. Without it, in a series that has been constant so far
+/// the first change of the last digit would be infinitely far out.
 const LEAST_CHANGE: f64 = 0.001;
 /// A day with fewer readings leaves no maximum: it has not seen much.
 const READINGS_OF_A_DAY: u64 = 6;
@@ -208,11 +210,13 @@ struct Mean {
     over_ms: i64,
     values: VecDeque<(i64, f64)>,
     sum: f64,
+    /// Values that were taken off the sum since it was added up anew.
+    gone: usize,
 }
 
 impl Mean {
     fn over(over_ms: i64) -> Self {
-        Self { over_ms, values: VecDeque::new(), sum: 0.0 }
+        Self { over_ms, values: VecDeque::new(), sum: 0.0, gone: 0 }
     }
 
     fn with(&mut self, at: i64, value: f64) -> f64 {
@@ -223,6 +227,12 @@ impl Mean {
         {
             self.values.pop_front();
             self.sum -= gone;
+            self.gone += 1;
+        }
+        // Taking off what was added leaves a rounding error, and a large one behind a huge value.
+        if self.gone >= self.values.len() {
+            self.sum = self.values.iter().map(|(_, value)| value).sum();
+            self.gone = 0;
         }
         self.sum / self.values.len() as f64
     }

@@ -2,23 +2,25 @@
 //!
 //! Three experts have an opinion: the level, the hour of the day, and the hour of the day on workdays or
 //! weekends. Each is asked about every reading, and the one whose error was smallest on average over the last
-//! three days is believed ("follow the leader": N. Cesa-Bianchi, G. Lugosi, *Prediction, Learning, and Games*,
-//! 2006). So a series without daily rhythm is not harmed by the profile of a day, and one with it has it found.
+//! three days is believed ("follow the leader": N. Cesa-Bianchi, G. Lugosi, *Prediction, Learning, and
+//! Games*, 2006). So a series without a daily rhythm is not harmed by the profile of a day, and in one that
+//! has it, it is found.
 //!
-//! All learn by exponential smoothing, and none more from one reading than `CLIP` times the usual error: as in
-//! Huber's estimators, an anomaly does not become the norm at once (S. Gelper, R. Fried, C. Croux, *Robust
-//! Forecasting with Exponential and Holt-Winters Smoothing*, Journal of Forecasting 2010).
+//! All learn by exponential smoothing, and none more from one reading than `CLIP` times the usual error, so
+//! that an anomaly does not become the norm at once (Huber's ψ, with his k = 2, as S. Gelper, R. Fried,
+//! C. Croux use it in *Robust Forecasting with Exponential and Holt-Winters Smoothing*, Journal of
+//! Forecasting 2010).
 
 use crate::detect::{DAY_MS, HOUR_MS};
 use crate::reading::Reading;
 
-/// How long the level remembers, in days.
+/// How long the level remembers, in days: half a week, so that it follows the weather, not a failure.
 const LEVEL_DAYS: f64 = 3.5;
 /// How long errors are remembered, in days.
 const ERROR_DAYS: f64 = 3.0;
 /// How many of its days an hour remembers: less than that many, all of them count the same.
 const HOUR_DAYS: f64 = 10.0;
-/// In usual errors.
+/// The largest error to learn from, in usual errors.
 const CLIP: f64 = 2.0;
 /// After a longer silence, a reading counts as if it came after so many hours.
 const LONGEST_STEP_MS: i64 = 6 * HOUR_MS;
@@ -67,7 +69,8 @@ impl Expectation {
         Some(opinions[leader])
     }
 
-    /// Those of the level, the day and the week. Who has not seen such an hour yet says what the one before says.
+    /// Those of the level, the day and the week. Who has not seen such an hour yet says what the one before
+    /// says.
     fn opinions(&self, at: i64) -> Option<[f64; 3]> {
         let level = self.level?;
         let of_day = self.of_day[hour_of_day(at)].value_or(level);

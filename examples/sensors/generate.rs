@@ -97,8 +97,8 @@ fn passengers(rng: &mut Rng) -> Series {
     plan.series("passengers", readings)
 }
 
-/// A server's processor, in percent: a rhythm of days, a job each hour; once it hangs, once it gets far more to
-/// do, for good.
+/// A server's processor, in percent: a rhythm of days, a job each hour; once it hangs, once it gets far more
+/// to do, for good.
 fn processor(rng: &mut Rng) -> Series {
     let plan = Plan::new(rng, 21, 2);
     let mut number = 0;

@@ -3,8 +3,9 @@
 //! anomalous as it comes in, measured against labels.
 //!
 //! Run it with `cargo run --release --example sensors`: 50 sensors with a reading a second, and six invented
-//! series of days and months whose anomalies are known. On real data, for instance that of the Numenta Anomaly
-//! Benchmark, NAB (<https://github.com/numenta/NAB/tree/master/data>; MIT; CSV with `timestamp,value`):
+//! series of weeks and months whose anomalies are known. On real data, for instance that of the Numenta
+//! Anomaly Benchmark (<https://github.com/numenta/NAB>, folder `data`; CSV with `timestamp,value`), with its
+//! labels (`labels/combined_windows.json`):
 //!
 //! ```sh
 //! cargo run --release --example sensors -- --input machine_temperature_system_failure.csv \
@@ -15,13 +16,12 @@
 //! their labels in the same format. With `--data-dir DIR` the log stays: kill the program at any moment and
 //! start it again, and it sends only what the log lacks, and ends with the same line.
 //!
-//! It prints the alarms of each series and how many were right (`score.rs` says what recall and precision
-//! are), and ends with `OK sensors sensors=.. readings=.. late=.. windows=.. mismatches=0 trimmed=.. alarms=..
-//! labelled=.. found=.. precision=.. recall=..`. Series without labels count for none of
-//! the last four.
+//! It prints the alarms of each series, how many were right (`score.rs` says what recall and precision are),
+//! and ends with `OK sensors sensors=.. readings=.. late=.. windows=.. mismatches=0 trimmed=.. alarms=..
+//! labelled=.. found=.. precision=.. recall=..`. Series without labels count for none of the last four.
 //!
 //! Read next: `capture.rs`, `averages.rs`, `watch.rs` and `retention.rs`, which are the ones that use Ottla;
-//! then `detect.rs`, the method. `ward` is what to read after that: alarms that must not be lost.
+//! then `detect.rs`, the method. After that `ward`: alarms that must not be lost.
 
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 

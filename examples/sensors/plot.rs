@@ -17,7 +17,7 @@ use crate::watch::Alarm;
 const WIDTH: u32 = 1_400;
 const PANEL_HEIGHT: u32 = 300;
 const LEGEND_HEIGHT: u32 = 34;
-/// What a line of text of axis and caption takes beside the signal: as many columns as there are pixels left.
+/// So many pixels wide is the signal.
 const COLUMNS: usize = 1_280;
 const SIGNAL: RGBColor = RGBColor(31, 90, 150);
 const LABELLED: RGBColor = RGBColor(245, 190, 70);
@@ -107,8 +107,8 @@ fn draw_windows(
     Ok(())
 }
 
-/// Of the readings in a column of pixels only the lowest and the highest can be seen. The line is broken where
-/// readings are missing.
+/// Of the readings in a column of pixels only the lowest and the highest can be seen. The line is broken
+/// where readings are missing.
 fn draw_signal(axes: &mut Axes<'_, '_>, readings: &[Reading], column: f64) -> Result<(), Failure> {
     let gap = longest_usual_interval(readings);
     let pieces = readings.chunk_by(|before, after| days(after.at) - days(before.at) <= gap);
@@ -117,7 +117,9 @@ fn draw_signal(axes: &mut Axes<'_, '_>, readings: &[Reading], column: f64) -> Re
     // A reading between two gaps is no line.
     let pieces = readings.chunk_by(|before, after| days(after.at) - days(before.at) <= gap);
     let lonely = pieces.filter(|piece| piece.len() == 1).flatten();
-    axes.draw_series(lonely.map(|reading| Pixel::new((days(reading.at), reading.value), SIGNAL)))?;
+    axes.draw_series(
+        lonely.map(|reading| Circle::new((days(reading.at), reading.value), 1, SIGNAL.filled())),
+    )?;
     Ok(())
 }
 

@@ -56,8 +56,9 @@ impl Report {
         let Score { labelled, found, .. } = score;
         let (precision, recall) = (score.precision(), score.recall());
         format!(
-            "sensors={sensors} readings={readings} late={late} windows={windows} mismatches=0 trimmed={trimmed} \
-            alarms={alarms} labelled={labelled} found={found} precision={precision} recall={recall}"
+            "sensors={sensors} readings={readings} late={late} windows={windows} mismatches=0 \
+            trimmed={trimmed} alarms={alarms} labelled={labelled} found={found} precision={precision} \
+            recall={recall}"
         )
     }
 }
