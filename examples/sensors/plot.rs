@@ -180,7 +180,7 @@ fn extent(values: impl Iterator<Item = f64> + Clone, margin: f64) -> (f64, f64) 
     let highest = values.fold(f64::NEG_INFINITY, f64::max);
     let size = highest - lowest;
     // A constant series has a height too.
-    let margin = if size > 0.0 { margin * size } else { lowest.abs().max(1.0) * margin };
+    let margin = if size > 0.0 { margin * size } else { margin.max(lowest.abs() * 1e-6) };
     (lowest - margin, highest + margin)
 }
 
