@@ -15,8 +15,9 @@ use ottla::{Broker, Compaction, Json, Producer, ResetTo, TopicConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::reading::{Feed, Reading, Value};
-use crate::{Key, PARTITIONS};
+use crate::{Key, PARTITIONS, UNLIMITED};
 
+const GROUP: &str = "averages";
 pub(crate) const MEMBERS: usize = 3;
 /// How far out of order readings may come and still be in time.
 pub(crate) const GRACE_MS: i64 = 2_000;
@@ -39,12 +40,10 @@ impl Sum {
     }
 }
 
-/// The sums of a topic go to `{topic}-averages`, and the group is called so too. Topics that have a group in
-/// common would have its lag in common, and who waits for one would wait for all.
+/// The sums of a topic go to `{topic}-averages`.
 pub(crate) struct Averages<'a> {
     broker: &'a Broker,
     topic: &'a str,
-    group: String,
     window_ms: i64,
     sums: Producer<Key, Json<Sum>>,
     /// The state of each partition, not of a member: when a partition moves to another member of the group,
@@ -81,17 +80,16 @@ impl<'a> Averages<'a> {
     pub(crate) fn new(broker: &'a Broker, topic: &'a str, window_ms: i64) -> Result<Self, Failure> {
         let name = format!("{topic}-averages");
         let latest = TopicConfig::new().partitions(PARTITIONS).compaction(Compaction::by_key());
-        broker.open_topic(&name, latest.memory_limit(1 << 30))?;
-        broker.reset_group(&name, topic, ResetTo::Earliest)?;
+        broker.open_topic(&name, latest.memory_limit(UNLIMITED))?;
+        broker.reset_group(GROUP, topic, ResetTo::Earliest)?;
         let partitions = (0..PARTITIONS).map(|_| Mutex::default()).collect();
-        let sums = broker.producer(&name)?;
-        Ok(Self { broker, topic, group: name, window_ms, sums, partitions })
+        Ok(Self { broker, topic, window_ms, sums: broker.producer(&name)?, partitions })
     }
 
     /// Works as a member of the group until everything is sent and the group has processed it.
     pub(crate) fn work(&self, all_sent: &AtomicBool) -> Result<(), Failure> {
-        let mut member = self.broker.consumer::<Key, Value>().topic(self.topic).group(&self.group).build()?;
-        while !all_sent.load(Ordering::Acquire) || self.broker.describe_group(&self.group)?.lag() > 0 {
+        let mut member = self.broker.consumer::<Key, Value>().topic(self.topic).group(GROUP).build()?;
+        while !all_sent.load(Ordering::Acquire) || self.broker.lag(GROUP, self.topic)? > 0 {
             let records = member.poll(Duration::from_millis(10))?;
             let mut closed = Vec::new();
             for record in &records {

@@ -8,15 +8,11 @@ use common::{Failure, Progress};
 use ottla::{Broker, Timestamp, TopicConfig};
 
 use crate::reading::{Feed, Reading, Value};
-use crate::{Key, PARTITIONS};
+use crate::{Key, PARTITIONS, UNLIMITED};
 
-pub(crate) fn open_topic(broker: &Broker, topic: &str, feed: &Feed) -> Result<(), Failure> {
-    // In memory a topic drops its oldest records beyond a limit, of which each partition has an equal share.
-    // Here each could hold everything.
-    let everything = feed.len() * RECORD_BYTES * u64::from(PARTITIONS);
-    broker.open_topic(topic, TopicConfig::new().partitions(PARTITIONS))?;
-    // Apart from opening it: an earlier run with another feed may have set another limit.
-    Ok(broker.alter_topic(topic, TopicConfig::new().memory_limit(everything.max(SMALLEST_LIMIT)))?)
+pub(crate) fn open_topic(broker: &Broker, topic: &str) -> Result<(), Failure> {
+    let config = TopicConfig::new().partitions(PARTITIONS).memory_limit(UNLIMITED);
+    Ok(broker.open_topic(topic, config)?)
 }
 
 /// Sends what the log lacks; how many readings that were.
@@ -82,7 +78,3 @@ fn other_feed(topic: &str, sensor: &str) -> Failure {
 
 /// Records of one batch are written together, and each partition's are there together or not at all.
 const BATCH: usize = 512;
-/// More than what a reading takes in the log.
-const RECORD_BYTES: u64 = 256;
-/// Half the default; of no importance, as long as it is enough for a small input.
-const SMALLEST_LIMIT: u64 = 128 << 20;

@@ -60,6 +60,8 @@ use crate::series::Series;
 type Key = String;
 
 const PARTITIONS: u32 = 4;
+/// In memory a topic drops its oldest records beyond a limit. Here it is to keep them all.
+const UNLIMITED: u64 = 1 << 40;
 /// The plant's sensors, a reading a second.
 const PLANT: &str = "plant";
 const PLANT_WINDOW_MS: i64 = 60_000;
@@ -152,7 +154,7 @@ fn stream(
     window_ms: i64,
     watched: bool,
 ) -> Result<Found, Failure> {
-    capture::open_topic(broker, topic, feed)?;
+    capture::open_topic(broker, topic)?;
     let averages = Averages::new(broker, topic, window_ms)?;
     let all_sent = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -40,13 +40,13 @@ pub(crate) fn show(broker: &Broker, clock: &ManualClock, feed: &Feed) -> Result<
     let mut lenient = consumer(broker, OutOfRange::Earliest)?;
     let begin = beginning(&strict);
     clock.advance(2 * HOUR);
-    let trimmed = broker.run_housekeeping()?.deleted_records;
+    broker.run_housekeeping()?; // what a background thread does now and then, and may have done already
     send(broker, late)?;
 
     let grown = beginning(&strict);
+    let trimmed = grown - begin;
     println!("retention: of {} readings {trimmed} are gone, the log begins at {grown}", readings.len());
     expect("records given up", trimmed, early.len() as u64)?;
-    expect("by how much the beginning has grown", grown - begin, trimmed)?;
     match strict.poll(Duration::ZERO) {
         Err(Error::OffsetOutOfRange { requested, earliest, .. }) => {
             println!(
