@@ -237,3 +237,50 @@ impl Mean {
         self.sum / self.values.len() as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten days, every ten minutes, with a rhythm and some noise.
+    fn usual() -> Vec<Reading> {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let reading = |number: i64| {
+            let at = number * HOUR_MS / 6;
+            let rhythm = (number as f64 / 144.0 * std::f64::consts::TAU).sin();
+            Reading { at, value: 20.0 + 5.0 * rhythm + rng.f64() }
+        };
+        (0..1_440).map(reading).collect()
+    }
+
+    fn anomalous(readings: &[Reading]) -> Vec<usize> {
+        let mut detector = Detector::default();
+        let judged = readings.iter().map(|reading| detector.judge(*reading).is_some());
+        judged.enumerate().filter_map(|(place, is_anomalous)| is_anomalous.then_some(place)).collect()
+    }
+
+    #[test]
+    fn a_rhythm_is_normal_and_a_spike_is_not() {
+        let mut readings = usual();
+        assert_eq!(anomalous(&readings), [0; 0]);
+        readings[1_000].value += 20.0;
+        assert_eq!(anomalous(&readings).first(), Some(&1_000));
+    }
+
+    #[test]
+    fn what_comes_later_changes_no_judgement() {
+        let mut readings = usual();
+        readings[1_000].value += 20.0;
+        let all = anomalous(&readings);
+        let until_then: Vec<_> = all.into_iter().filter(|place| *place < 1_100).collect();
+        assert_eq!(anomalous(&readings[..1_100]), until_then);
+    }
+
+    #[test]
+    fn a_huge_value_leaves_no_trace_in_a_mean() {
+        let mut mean = Mean::over(10);
+        let values = [1e20, 1.0, 1.0, 1.0];
+        let means: Vec<f64> = (0..).zip(values).map(|(number, value)| mean.with(8 * number, value)).collect();
+        assert_eq!(means.last(), Some(&1.0));
+    }
+}

@@ -122,7 +122,7 @@ impl Labels {
 
     /// The windows of a file; `None` if it has no labels.
     ///
-    /// Names are compared without their folders. A copy may have got a prefix: `traffic_speed_6005.csv` is
+    /// A name that the path ends with is meant before all others; else folders do not matter. A copy may have got a prefix: `traffic_speed_6005.csv` is
     /// what the labels call `realTraffic/speed_6005.csv`. The longest name that fits is meant; two that are
     /// equally long are an error.
     pub(crate) fn of(&self, file: &Path) -> Result<Option<&[Window]>, Failure> {
@@ -130,6 +130,10 @@ impl Labels {
             Self::OfTheOnlyOne(windows) => return Ok(Some(windows)),
             Self::Named(by_name) => by_name,
         };
+        let with_folder = by_name.iter().filter(|(key, _)| file.ends_with(key));
+        if let Some((_, windows)) = with_folder.max_by_key(|(key, _)| key.len()) {
+            return Ok(Some(windows));
+        }
         let file_name = file.file_name().unwrap_or_default().to_string_lossy();
         let fits = |key: &str| match file_name.strip_suffix(key) {
             Some(prefix) => !key.is_empty() && (prefix.is_empty() || prefix.ends_with(['_', '-', '.', ' '])),
@@ -194,5 +198,45 @@ pub(crate) fn text_of(at: i64) -> String {
     match Timestamp::from_millisecond(at) {
         Ok(moment) => moment.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => format!("{at} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(names: &[&str]) -> Labels {
+        let window = |number| vec![Window { start: number, end: number }];
+        let by_name = (0..).zip(names).map(|(number, name)| ((*name).to_owned(), window(number)));
+        Labels::Named(by_name.collect())
+    }
+
+    fn found(labels: &Labels, file: &str) -> Option<i64> {
+        labels.of(Path::new(file)).expect("not ambiguous").map(|windows| windows[0].start)
+    }
+
+    #[test]
+    fn labels_are_found_without_folders_and_behind_a_prefix() {
+        let labels = labels(&["realTraffic/speed_6005.csv", "a/6005.csv", "b/other.csv"]);
+        assert_eq!(found(&labels, "/data/speed_6005.csv"), Some(0));
+        assert_eq!(found(&labels, "traffic_speed_6005.csv"), Some(0));
+        assert_eq!(found(&labels, "6005.csv"), Some(1));
+        assert_eq!(found(&labels, "another.csv"), None);
+    }
+
+    #[test]
+    fn two_labels_that_fit_are_an_error() {
+        let labels = labels(&["a/speed.csv", "b/speed.csv"]);
+        assert!(labels.of(Path::new("speed.csv")).is_err());
+        assert!(labels.of(Path::new("traffic_speed.csv")).is_err());
+        assert_eq!(found(&labels, "data/b/speed.csv"), Some(1));
+    }
+
+    #[test]
+    fn a_moment_is_written_as_it_is_read() {
+        for text in ["2013-12-02 21:15:00", "2013-12-02 21:15:00.000000", "2013-12-02T22:15:00+01:00"] {
+            assert_eq!(moment(text).map(text_of).expect("a moment"), "2013-12-02 21:15:00");
+        }
+        assert!(moment("2013-12-").is_err());
     }
 }
