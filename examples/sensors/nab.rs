@@ -122,9 +122,9 @@ impl Labels {
 
     /// The windows of a file; `None` if it has no labels.
     ///
-    /// A name that the path ends with is meant before all others; else folders do not matter. A copy may have got a prefix: `traffic_speed_6005.csv` is
-    /// what the labels call `realTraffic/speed_6005.csv`. The longest name that fits is meant; two that are
-    /// equally long are an error.
+    /// If the path ends with a name, that is it. Else folders do not matter, and a copy may have a prefix:
+    /// `traffic_speed_6005.csv` is what the labels call `realTraffic/speed_6005.csv`. The longest name that
+    /// fits is meant; two that are equally long are an error.
     pub(crate) fn of(&self, file: &Path) -> Result<Option<&[Window]>, Failure> {
         let by_name = match self {
             Self::OfTheOnlyOne(windows) => return Ok(Some(windows)),
