@@ -47,21 +47,29 @@ pub(crate) fn show(broker: &Broker, clock: &ManualClock, feed: &Feed) -> Result<
     let trimmed = grown - begin;
     println!("retention: of {} readings {trimmed} are gone, the log begins at {grown}", readings.len());
     expect("records given up", trimmed, early.len() as u64)?;
-    match strict.poll(Duration::ZERO) {
+    is_told(&mut strict, grown)?;
+    goes_on(&mut lenient, grown)?;
+    Ok(trimmed)
+}
+
+fn is_told(consumer: &mut Consumer<Key, Value>, beginning: u64) -> Result<(), Failure> {
+    match consumer.poll(Duration::ZERO) {
         Err(Error::OffsetOutOfRange { requested, earliest, .. }) => {
             println!(
                 "  a strict consumer is told: its next offset was {requested}, the first there is {earliest}"
             );
-            expect("the first offset as the consumer is told", earliest, grown)?;
+            expect("the first offset as the consumer is told", earliest, beginning)
         }
-        Err(error) => return Err(error.into()),
-        Ok(_) => return Err("a consumer whose records are gone was not told".into()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Err("a consumer whose records are gone was not told".into()),
     }
-    let records = lenient.poll(Duration::ZERO)?;
+}
+
+fn goes_on(consumer: &mut Consumer<Key, Value>, beginning: u64) -> Result<(), Failure> {
+    let records = consumer.poll(Duration::ZERO)?;
     let first = records.iter().next().ok_or("a lenient consumer found nothing")?;
     println!("  a lenient one goes on with offset {}", first.offset());
-    expect("where a lenient consumer goes on", first.offset(), grown)?;
-    Ok(trimmed)
+    expect("where a lenient consumer goes on", first.offset(), beginning)
 }
 
 /// A consumer that has read one record, and would go on behind it.
