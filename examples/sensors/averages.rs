@@ -14,7 +14,7 @@ use common::{Failure, expect};
 use ottla::{Broker, Compaction, Json, Producer, ResetTo, TopicConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{Feed, Reading, Value};
+use crate::reading::{Feed, Reading};
 use crate::{Key, PARTITIONS, UNLIMITED};
 
 const GROUP: &str = "averages";
@@ -88,7 +88,7 @@ impl<'a> Averages<'a> {
 
     /// Works as a member of the group until everything is sent and the group has processed it.
     pub(crate) fn work(&self, all_sent: &AtomicBool) -> Result<(), Failure> {
-        let mut member = self.broker.consumer::<Key, Value>().topic(self.topic).group(GROUP).build()?;
+        let mut member = self.broker.consumer::<Key, f64>().topic(self.topic).group(GROUP).build()?;
         while !all_sent.load(Ordering::Acquire) || self.broker.lag(GROUP, self.topic)? > 0 {
             let records = member.poll(Duration::from_millis(10))?;
             let mut closed = Vec::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{Failure, Progress};
 use ottla::{Broker, Timestamp, TopicConfig};
 
-use crate::reading::{Feed, Reading, Value};
+use crate::reading::{Feed, Reading};
 use crate::{Key, PARTITIONS, UNLIMITED};
 
 pub(crate) fn open_topic(broker: &Broker, topic: &str) -> Result<(), Failure> {
@@ -29,7 +29,7 @@ pub(crate) fn publish(broker: &Broker, topic: &str, feed: &Feed) -> Result<u64, 
         _ => true,
     });
     let lacking: Vec<_> = lacking.collect();
-    let producer = broker.producer::<Key, Value>(topic)?;
+    let producer = broker.producer::<Key, f64>(topic)?;
     let mut progress = Progress::new("readings sent", lacking.len() as u64);
     for batch in lacking.chunks(BATCH) {
         producer.send_batch(batch.iter().map(|(sensor, reading)| {
@@ -49,7 +49,7 @@ fn readings_there<'a>(
     let mut expected: BTreeMap<&str, Vec<Reading>> = BTreeMap::new();
     feed.named().for_each(|(sensor, reading)| expected.entry(sensor).or_default().push(reading));
     let mut there = BTreeMap::new();
-    let mut consumer = broker.consumer::<Key, Value>().assign(topic, 0..PARTITIONS).build()?;
+    let mut consumer = broker.consumer::<Key, f64>().assign(topic, 0..PARTITIONS).build()?;
     loop {
         let records = consumer.poll(Duration::ZERO)?;
         if records.is_empty() {

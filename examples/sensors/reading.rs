@@ -1,6 +1,4 @@
-//! What a sensor says, and how it is written in the log.
-
-use ottla::{Codec, CodecError, Scratch};
+//! What a sensor says.
 
 /// A measured value and the moment it was measured at, in milliseconds from the Unix epoch: the timestamp of
 /// its record.
@@ -20,26 +18,6 @@ impl Reading {
 
 /// Beyond this, sums of millionths could overflow.
 pub(crate) const LARGEST_VALUE: f64 = 1e24;
-
-/// The codec of a value: the eight bytes of the `f64`, big-endian as Ottla's integers are.
-#[derive(Debug)]
-pub(crate) enum Value {}
-
-impl Codec for Value {
-    type Input<'a> = f64;
-    type View<'a> = f64;
-
-    fn encode<'s, 'i: 's>(value: f64, scratch: &'s mut Scratch) -> Result<Option<&'s [u8]>, CodecError> {
-        scratch.extend_from_slice(&value.to_be_bytes());
-        Ok(Some(scratch))
-    }
-
-    fn decode(bytes: Option<&[u8]>) -> Result<f64, CodecError> {
-        let bytes = bytes.ok_or_else(CodecError::null)?;
-        let bytes = bytes.try_into().map_err(|_| CodecError::new("a value has eight bytes"))?;
-        Ok(f64::from_be_bytes(bytes))
-    }
-}
 
 /// Readings of several sensors in the order in which they arrive.
 #[derive(Debug)]

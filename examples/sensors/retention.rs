@@ -11,7 +11,7 @@ use ottla::{
 };
 
 use crate::Key;
-use crate::reading::{Feed, Reading, Value};
+use crate::reading::{Feed, Reading};
 
 const TOPIC: &str = "last-hour";
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -52,7 +52,7 @@ pub(crate) fn show(broker: &Broker, clock: &ManualClock, feed: &Feed) -> Result<
     Ok(trimmed)
 }
 
-fn is_told(consumer: &mut Consumer<Key, Value>, beginning: u64) -> Result<(), Failure> {
+fn is_told(consumer: &mut Consumer<Key, f64>, beginning: u64) -> Result<(), Failure> {
     match consumer.poll(Duration::ZERO) {
         Err(Error::OffsetOutOfRange { requested, earliest, .. }) => {
             println!(
@@ -65,7 +65,7 @@ fn is_told(consumer: &mut Consumer<Key, Value>, beginning: u64) -> Result<(), Fa
     }
 }
 
-fn goes_on(consumer: &mut Consumer<Key, Value>, beginning: u64) -> Result<(), Failure> {
+fn goes_on(consumer: &mut Consumer<Key, f64>, beginning: u64) -> Result<(), Failure> {
     let records = consumer.poll(Duration::ZERO)?;
     let first = records.iter().next().ok_or("a lenient consumer found nothing")?;
     println!("  a lenient one goes on with offset {}", first.offset());
@@ -73,19 +73,19 @@ fn goes_on(consumer: &mut Consumer<Key, Value>, beginning: u64) -> Result<(), Fa
 }
 
 /// A consumer that has read one record, and would go on behind it.
-fn consumer(broker: &Broker, policy: OutOfRange) -> Result<Consumer<Key, Value>, Failure> {
+fn consumer(broker: &Broker, policy: OutOfRange) -> Result<Consumer<Key, f64>, Failure> {
     let builder = broker.consumer().topic(TOPIC).on_out_of_range(policy).max_records(1);
-    let mut consumer: Consumer<Key, Value> = builder.build()?;
+    let mut consumer: Consumer<Key, f64> = builder.build()?;
     expect("records of the first poll", consumer.poll(Duration::ZERO)?.len(), 1)?;
     Ok(consumer)
 }
 
-fn beginning(consumer: &Consumer<Key, Value>) -> u64 {
+fn beginning(consumer: &Consumer<Key, f64>) -> u64 {
     consumer.beginning_offsets().get(&TopicPartition::new(TOPIC, 0)).copied().unwrap_or(0)
 }
 
 fn send(broker: &Broker, readings: &[(&str, Reading)]) -> Result<(), Failure> {
-    let producer = broker.producer::<Key, Value>(TOPIC)?;
+    let producer = broker.producer::<Key, f64>(TOPIC)?;
     for batch in readings.chunks(100) {
         producer.send_batch(batch.iter().map(|(sensor, reading)| {
             producer.record(reading.value).key(sensor).timestamp(Timestamp::from_millis(reading.at))

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::Key;
 use crate::detect::{Detector, HOUR_MS};
 use crate::nab::text_of;
-use crate::reading::{Reading, Value};
+use crate::reading::Reading;
 
 const ALARMS: &str = "alarms";
 /// An alarm is over when nothing was anomalous for so long; what comes sooner belongs to it.
@@ -41,7 +41,7 @@ pub(crate) fn open_topic(broker: &Broker) -> Result<(), Failure> {
 /// Reads the topic until everything is sent and judged.
 pub(crate) fn watch(broker: &Broker, topic: &str, total: u64, all_sent: &AtomicBool) -> Result<(), Failure> {
     let alarms = broker.producer::<Key, Json<Alarm>>(ALARMS)?;
-    let mut consumer = broker.consumer::<Key, Value>().topic(topic).group("watch").build()?;
+    let mut consumer = broker.consumer::<Key, f64>().topic(topic).group("watch").build()?;
     consumer.seek_to_beginning();
     let mut sensors: BTreeMap<String, Watched> = BTreeMap::new();
     let mut progress = Progress::new("readings judged", total);

@@ -102,6 +102,10 @@ impl Assigned {
         self.topic.name()
     }
 
+    pub(super) fn shared_topic_name(&self) -> Arc<str> {
+        Arc::clone(self.topic.name())
+    }
+
     pub(super) fn topic_id(&self) -> u64 {
         self.topic.id()
     }

@@ -310,6 +310,7 @@ impl<K: Codec, V: Codec> ConsumerBuilder<K, V> {
             committing: None,
             member,
             told_of_trouble: false,
+            placed: None,
             codecs: PhantomData,
         };
         consumer.join()?;

@@ -120,6 +120,9 @@ pub struct Consumer<K, V> {
     member: Option<Member>,
     /// The look before said why partitions cannot be taken in.
     told_of_trouble: bool,
+    /// Of a sink: for which revision of the subscription it has seen to where each partition goes on. A poll
+    /// does not wait with another one.
+    placed: Option<u64>,
     codecs: PhantomData<fn() -> (K, V)>,
 }
 
@@ -185,6 +188,9 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         let deadline = Instant::now().checked_add(timeout);
         let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         for _ in 0..pace::LOOKS_BEFORE_SLEEP {
+            if self.is_misplaced() {
+                return Ok(Vec::new());
+            }
             pace::pause_between_looks();
             if is_over() {
                 return self.look(None);
@@ -216,7 +222,7 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
             let waiters = self.subscription.waiters().chain(self.following.as_ref().map(Following::waiters));
             let sleep = self.signal.announce(waiters.cloned().collect());
             let runs = self.look(min_bytes)?;
-            if !runs.is_empty() {
+            if !runs.is_empty() || self.is_misplaced() {
                 return Ok(FallingAsleep::Found(runs));
             }
             // Partitions that came with the look do not know of the sleep.

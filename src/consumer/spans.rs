@@ -1,6 +1,7 @@
 //! What a sink asks of its consumer: how far records of a poll reach, and to go elsewhere.
 
 use super::Consumer;
+use super::assigned::Assigned;
 use super::records::{PartitionRun, Records};
 use crate::error::{Error, Result};
 use crate::group::Place;
@@ -43,6 +44,39 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
     /// Empty without a group.
     pub(crate) fn group_name(&self) -> &str {
         self.group.as_deref().unwrap_or_default()
+    }
+
+    /// Whether partitions have come or gone of which the sink does not know yet. Never, without a sink.
+    #[inline]
+    pub(super) fn is_misplaced(&self) -> bool {
+        self.placed.is_some_and(|placed| placed != self.subscription.revision())
+    }
+
+    /// Whether the sink has not seen yet where each partition is to go on.
+    pub(crate) fn is_to_be_placed(&self) -> bool {
+        self.placed != Some(self.subscription.revision())
+    }
+
+    /// The sink has seen to where each partition goes on.
+    pub(crate) fn set_placed(&mut self) {
+        self.placed = Some(self.subscription.revision());
+    }
+
+    /// It is a consumer like others again.
+    pub(crate) fn leave_sink(&mut self) {
+        self.placed = None;
+    }
+
+    /// Where the consumer is in each partition: spans of nothing.
+    pub(crate) fn places(&self) -> Vec<Span> {
+        let span = |assigned: &Assigned| Span {
+            topic: assigned.shared_topic_name(),
+            place: assigned.place(),
+            log_id: assigned.log().identity().id,
+            start: assigned.position(),
+            end: assigned.position(),
+        };
+        self.subscription.iter().map(span).collect()
     }
 
     /// What these records, of the last poll, span in each partition.

@@ -108,7 +108,13 @@ use crate::sync::Instant;
 pub struct Sink<K, V, S> {
     consumer: Consumer<K, V>,
     store: S,
-    /// Where partitions were begun of which the database knows nothing yet.
+    memory: Memory,
+}
+
+/// What a sink remembers of partitions until something is landed of them.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Where it began, if the database knows nothing of it.
     begun: BTreeMap<Place, u64>,
     /// Where the consumer was sent. If it is elsewhere then, what was there is gone, and its policy chose.
     sought: BTreeMap<Place, u64>,
@@ -129,7 +135,7 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     /// [`auto_commit`](crate::ConsumerBuilder::auto_commit), which could commit what was not landed.
     pub fn new(consumer: Consumer<K, V>, store: S) -> Result<Self> {
         consumer.check_landable()?;
-        Ok(Self { consumer, store, begun: BTreeMap::new(), sought: BTreeMap::new() })
+        Ok(Self { consumer, store, memory: Memory::default() })
     }
 
     /// Polls, and lands what came: `apply` stores in the transaction what the records lead to; then how far
@@ -156,8 +162,12 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     {
         let began = Instant::now();
         loop {
+            self.place_if_needed::<E>()?;
             let records = self.consumer.poll(timeout.saturating_sub(began.elapsed()))?;
             if records.is_empty() {
+                if self.consumer.is_to_be_placed() {
+                    continue;
+                }
                 return Ok(0);
             }
             let spans = self.consumer.spans(&records);
@@ -179,7 +189,8 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     }
 
     /// The consumer that the records come from: for its lag, its assignment, its
-    /// [`WakeHandle`](crate::WakeHandle).
+    /// [`WakeHandle`](crate::WakeHandle). Where it is in its partitions is seen to by [`land`](Self::land), so
+    /// ask for the lag behind that: `land` with [`Duration::ZERO`] that returns 0 has caught up.
     pub fn consumer(&self) -> &Consumer<K, V> {
         &self.consumer
     }
@@ -190,8 +201,28 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     }
 
     /// The consumer and the database, each to be used by itself.
-    pub fn into_parts(self) -> (Consumer<K, V>, S) {
+    pub fn into_parts(mut self) -> (Consumer<K, V>, S) {
+        self.consumer.leave_sink();
         (self.consumer, self.store)
+    }
+
+    /// Goes to where the database is in partitions that have come, so that what it lacks is read even if
+    /// nothing is sent.
+    fn place_if_needed<E>(&mut self) -> Result<(), E>
+    where
+        E: From<Error> + From<S::Error>,
+    {
+        if !self.consumer.is_to_be_placed() {
+            return Ok(());
+        }
+        let places = self.consumer.places();
+        let mut transaction = self.store.begin()?;
+        let (_, misplaced) =
+            compare::<_, _, S, E>(&self.consumer, &mut self.memory, &mut transaction, &places)?;
+        drop(transaction);
+        misplaced.into_iter().for_each(|(place, offset)| self.consumer.go_to(place, offset));
+        self.consumer.set_placed();
+        Ok(())
     }
 
     fn attempt<E>(
@@ -207,36 +238,23 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
         for span in spans {
             self.consumer.sync_through(span)?;
         }
-        let Self { consumer, store, begun, sought } = self;
-        let sink = consumer.group_name();
+        let Self { consumer, store, memory } = self;
         let mut transaction = store.begin()?;
-        let mut stored = Vec::with_capacity(spans.len());
-        let mut misplaced = Vec::new();
-        for span in spans {
-            let progress = S::load_progress(&mut transaction, &partition(sink, span))?;
-            let expected = expected_start(consumer, begun, span, progress)?;
-            if expected != span.start && !is_moved_by_policy(consumer, sought, span, expected)? {
-                sought.insert(span.place, expected);
-                misplaced.push((span.place, expected));
-            }
-            stored.push(progress);
-        }
+        let (stored, misplaced) = compare::<_, _, S, E>(consumer, memory, &mut transaction, spans)?;
         if !misplaced.is_empty() {
             return Ok(Attempt::Misplaced(misplaced));
         }
         apply(&mut transaction, records)?;
         for (span, before) in spans.iter().zip(stored) {
+            let of = partition(consumer.group_name(), span);
             let new = SinkProgress { log_id: span.log_id, next_offset: span.end };
-            if !S::store_progress(&mut transaction, &partition(sink, span), before, new)? {
+            if !S::store_progress(&mut transaction, &of, before, new)? {
                 // Another instance was quicker. What it has stored is seen in the next attempt.
                 return Ok(Attempt::Misplaced(Vec::new()));
             }
         }
         S::commit(transaction)?;
-        for span in spans {
-            begun.remove(&span.place);
-            sought.remove(&span.place);
-        }
+        spans.iter().for_each(|span| memory.forget(span.place));
         Ok(Attempt::Landed)
     }
 
@@ -258,38 +276,70 @@ fn partition<'a>(sink: &'a str, span: &'a Span) -> SinkPartition<'a> {
     SinkPartition { sink, topic: &span.topic, partition: span.place.1 }
 }
 
-/// The first offset that has not been landed.
-fn expected_start<K: Codec, V: Codec>(
+/// What the database holds for each span, and where the consumer is to go in partitions in which it is
+/// elsewhere.
+fn compare<K, V, S, E>(
     consumer: &Consumer<K, V>,
-    begun: &mut BTreeMap<Place, u64>,
-    span: &Span,
-    progress: Option<SinkProgress>,
-) -> Result<u64> {
-    match progress {
-        Some(progress) if progress.log_id == span.log_id => Ok(progress.next_offset),
-        Some(_) => {
-            Err(Error::OtherLog { partition: span.topic_partition(), group: consumer.group_name().into() })
+    memory: &mut Memory,
+    transaction: &mut S::Transaction<'_>,
+    spans: &[Span],
+) -> Result<(Vec<Option<SinkProgress>>, Vec<(Place, u64)>), E>
+where
+    K: Codec,
+    V: Codec,
+    S: TransactionalStore,
+    E: From<Error> + From<S::Error>,
+{
+    let mut stored = Vec::with_capacity(spans.len());
+    let mut misplaced = Vec::new();
+    for span in spans {
+        let progress = S::load_progress(transaction, &partition(consumer.group_name(), span))?;
+        if let Some(offset) = memory.place_of(consumer, span, progress)? {
+            misplaced.push((span.place, offset));
         }
-        // Of this log something was landed once: the database is another one.
-        None if consumer.has_committed(span) => Ok(consumer.range(span)?.0),
-        None => Ok(*begun.entry(span.place).or_insert(span.start)),
+        stored.push(progress);
     }
+    Ok((stored, misplaced))
 }
 
-/// Whether records begin elsewhere than they should because what was there is gone, and the consumer was told
-/// how to go on then ([`OutOfRange`](crate::OutOfRange)).
-fn is_moved_by_policy<K: Codec, V: Codec>(
-    consumer: &Consumer<K, V>,
-    sought: &BTreeMap<Place, u64>,
-    span: &Span,
-    expected: u64,
-) -> Result<bool> {
-    let (earliest, latest) = consumer.range(span)?;
-    if expected > latest {
-        let partition = span.topic_partition();
-        return Err(Error::OffsetOutOfRange { partition, requested: expected, earliest, latest });
+impl Memory {
+    /// Where the consumer is to go if it is not where the database is.
+    fn place_of<K: Codec, V: Codec>(
+        &mut self,
+        consumer: &Consumer<K, V>,
+        span: &Span,
+        progress: Option<SinkProgress>,
+    ) -> Result<Option<u64>> {
+        let (earliest, latest) = consumer.range(span)?;
+        let (partition, requested) = (
+            span.topic_partition(),
+            match progress {
+                Some(progress) if progress.log_id != span.log_id => {
+                    let (partition, group) = (span.topic_partition(), consumer.group_name().to_owned());
+                    return Err(Error::OtherLog { partition, group });
+                }
+                Some(progress) => progress.next_offset,
+                // Of this log something was landed once: the database is another one.
+                None if consumer.has_committed(span) => earliest,
+                None => (*self.begun.entry(span.place).or_insert(span.start)).max(earliest),
+            },
+        );
+        if requested > latest {
+            return Err(Error::OffsetOutOfRange { partition, requested, earliest, latest });
+        }
+        // What is gone was sought already: the consumer was told how to go on then, and is there.
+        let is_gone = requested < earliest && self.sought.get(&span.place) == Some(&requested);
+        if requested == span.start || is_gone {
+            return Ok(None);
+        }
+        self.sought.insert(span.place, requested);
+        Ok(Some(requested))
     }
-    Ok(expected < earliest && sought.get(&span.place) == Some(&expected))
+
+    fn forget(&mut self, place: Place) {
+        self.begun.remove(&place);
+        self.sought.remove(&place);
+    }
 }
 
 impl<K: Codec, V: Codec, S: fmt::Debug> fmt::Debug for Sink<K, V, S> {

@@ -135,11 +135,61 @@ fn a_database_that_is_new_gets_everything() {
         make(broker, "t", 1);
         send_numbered(broker, "t", 3);
         land_all(&mut sink(broker, &Database::default()));
-        send_numbered(broker, "t", 1);
         let new = Database::default();
         land_all(&mut sink(broker, &new));
-        assert_eq!(new.landed().len(), 4);
+        assert_eq!(new.values(), numbered(0..3), "though nothing was sent meanwhile");
     });
+}
+
+/// A member that had read a partition without a sink, or with another database, leaves it to one that sleeps.
+#[test]
+fn what_the_database_lacks_of_a_partition_that_comes_is_landed_though_nothing_is_sent() {
+    on_both(|broker| {
+        make(broker, "t", 1);
+        let database = Database::default();
+        let mut other = member(broker);
+        let mut waiting = sink(broker, &database);
+        send_numbered(broker, "t", 3);
+        assert_eq!(work_off(&mut other).len(), 3);
+        let landing = watched("landing", move || waiting.land(FOREVER, insert));
+        let_it_sleep();
+        drop(other);
+        assert_eq!(landing.wait().expect("no fault"), 3);
+        assert_eq!(database.values(), numbered(0..3));
+    });
+}
+
+#[test]
+fn the_consumer_of_a_sink_may_be_used_by_itself_again() {
+    let broker = Broker::in_memory();
+    make(&broker, "t", 2);
+    let mut sink = sink(&broker, &Database::default());
+    send_to_each(&broker);
+    land_all(&mut sink);
+    let (mut consumer, _) = sink.into_parts();
+    drop(member(&broker)); // joins and leaves
+    let polling = watched("the poll", move || consumer.poll(FOREVER).map(|records| records.len()));
+    let_it_sleep();
+    send_to(&broker, 1, "news");
+    assert_eq!(polling.wait().expect("no fault"), 1, "it waits, whatever came and went");
+}
+
+#[test]
+fn a_topic_that_drops_what_nobody_has_landed_yet_is_begun_with_what_is_there() {
+    let broker = Broker::in_memory();
+    broker.create_topic("t", TopicConfig::new().memory_limit(64 << 10)).expect("a free name");
+    let database = Database::default();
+    let mut sink = sink(&broker, &database);
+    assert_eq!(land(&mut sink).expect("nothing there yet"), 0);
+    send_numbered(&broker, "t", 5_000);
+    let start = broker.describe_topic("t").expect("it exists").partitions[0].start_offset;
+    assert!(start > 0, "some are gone");
+    let consumer = builder(&broker).on_out_of_range(OutOfRange::Earliest).build().expect("builds");
+    drop(sink);
+    let mut sink = Sink::new(consumer, database.connect()).expect("it has a group");
+    land_all(&mut sink);
+    assert_eq!(database.landed().first().map(|landed| landed.2), Some(start));
+    assert_eq!(database.next_offset("t", 0), Some(5_000));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Codecs: the types between what a program handles and the bytes in the log.
 
 mod basic;
-mod integer;
 #[cfg(feature = "json")]
 mod json;
+mod number;
 #[cfg(feature = "postcard")]
 mod postcard;
 #[cfg(feature = "prost")]
@@ -32,7 +32,8 @@ use crate::error::CodecError;
 /// |---|---|---|---|
 /// | `String` | `&str` | `&str` | UTF-8 |
 /// | [`Raw`] | `&[u8]` | `&[u8]` | as they are |
-/// | `u8` to `u128`, `i8` to `i128` | the integer | the integer | big-endian, as wide as the type |
+/// | `u8` to `u128`, `i8` to `i128`, `f32`, `f64` | the number | the number | big-endian, as wide as the type
+/// |
 /// | `Option<C>` | `Option` of what `C` takes | `Option` of what `C` yields | `None` is null |
 /// | `()` | `()` | `()` | writes null, reads anything |
 /// | `Json<T>` (feature `json`) | `&T` | `T` | JSON |
