@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio, abort};
 use std::thread;
@@ -25,6 +26,23 @@ pub struct Kills {
     pub aborted: u32,
     /// Were done before.
     pub finished: u32,
+}
+
+impl Kills {
+    /// How many runs were ended before they were done.
+    pub fn total(&self) -> u32 {
+        self.killed + self.aborted
+    }
+}
+
+impl fmt::Display for Kills {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { killed, aborted, finished } = self;
+        write!(
+            f,
+            "killed {killed} times, aborted in a transaction {aborted} times, done before {finished} times"
+        )
+    }
 }
 
 /// Runs this program with `arguments` so many times, and ends it each time: every other one with SIGKILL

@@ -4,6 +4,9 @@
 //! What is of interest for a program of your own is in `progress.rs`: all that a [`Sink`](ottla::Sink) needs
 //! to know of a database.
 
+#![allow(clippy::print_stdout, reason = "examples talk to their users")]
+
+mod home;
 pub mod kills;
 mod postgresql;
 mod progress;
@@ -15,6 +18,7 @@ use std::path::Path;
 
 use common::Failure;
 
+pub use crate::home::Home;
 pub use crate::value::{Row, Value};
 
 /// Names the PostgreSQL server, such as `host=localhost user=me dbname=shop` or

@@ -1,0 +1,40 @@
+//! Where the orders come from.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use common::Failure;
+
+use crate::{Order, generate, read, write};
+
+/// The options that say so.
+#[derive(Args, Debug)]
+pub struct Source {
+    /// A file of orders, a CSV in the form of Online Retail II, instead of invented ones; may come again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["orders", "write"])]
+    input: Vec<PathBuf>,
+    /// How many orders to invent
+    #[arg(long, default_value_t = 1_000)]
+    orders: u32,
+    /// What chance begins with
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the invented orders to this file
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+impl Source {
+    /// The orders that were asked for.
+    pub fn orders(&self) -> Result<Vec<Order>, Failure> {
+        if self.input.is_empty() {
+            let rows = generate(self.seed, self.orders);
+            if let Some(path) = &self.write {
+                write(path, &rows)?;
+            }
+            return Ok(Order::of_rows(rows));
+        }
+        let files: Vec<_> = self.input.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+        Ok(Order::of_rows(files.concat()))
+    }
+}
