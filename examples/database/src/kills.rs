@@ -14,7 +14,7 @@ use common::Failure;
 pub const ABORT_AFTER: &str = "--abort-after";
 
 /// A run is killed at the latest after this: before the work is done, at a usual size of it.
-const LONGEST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_millis(60);
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
 /// How runs of a program ended that were to be killed.

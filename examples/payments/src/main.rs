@@ -1,1 +1,152 @@
-fn main() {}
+//! Payments that are booked exactly once: a bank, and an insurance.
+//!
+//! The **bank** gets credit transfers in messages as banks send them to each other (ISO 20022, `pacs.008`). They
+//! go through the topic `payments`, each under the account that pays, into a ledger in a database: accounts
+//! with balances, entries with numbers. The entries and how far the topic was read are stored in one
+//! transaction, so the program may be killed at any moment and no transfer is lost or booked again. That a
+//! sender sends a message twice is another matter: the database knows each transfer by its id.
+//!
+//! The **insurance** gets what happens to claims as HL7 FHIR resources, and lands the state of each in the same
+//! way. Where the topic `claims` is read from its beginning, the same states come out.
+//!
+//! Run it: `cargo run --release -p payments`; with `-- --kills 8` it kills itself eight times at random moments
+//! and looks at the tables then. `--input FILE` reads messages of your own, `--claims FILE` a bundle of
+//! resources, one a line (NDJSON). With `--data-dir DIR` log and database stay. The database is SQLite, or
+//! PostgreSQL if `DATABASE_URL` is set (`host=localhost user=me dbname=bank`).
+//!
+//! It ends with `OK payments transfers=.. booked=.. rejected=.. repeated=.. accounts=.. missing=0 duplicates=0
+//! balance_delta=0 claims=.. paid=.. mismatches=0 kills=.. database=..`, all compared with what a loop over the
+//! input computes.
+//!
+//! Read next: `bank/ledger.rs` and `claims/desk.rs` are what has to do with Ottla; then `orders`, where several
+//! groups live on one topic.
+
+#![allow(clippy::print_stdout, reason = "an example talks to its user")]
+
+mod bank;
+mod claims;
+mod lacking;
+
+use std::fs;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use common::{Failure, about};
+use database::kills::DieAfter;
+use database::{Database, Home};
+
+use crate::bank::Transfer;
+use crate::claims::Event;
+
+const PARTITIONS: u32 = 4;
+/// In memory a topic drops what is beyond its limit. This is more than a day of a large bank.
+const MEMORY_LIMIT_BYTES: u64 = 4 << 30;
+/// In one transaction of the database at most.
+const BATCH_RECORDS: usize = 500;
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Payments and insurance claims, booked exactly once
+#[derive(Parser)]
+#[command(args_override_self = true)]
+struct Options {
+    /// Keep log and database in this directory; without it they are in memory
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A file of credit transfers, pacs.008 in XML, instead of invented ones; may come again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["transfers", "accounts", "write"])]
+    input: Vec<PathBuf>,
+    /// A file of claims and what happens to them, FHIR R4 as NDJSON, instead of invented ones; may come again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cases", "write_claims"])]
+    claims: Vec<PathBuf>,
+    /// How many transfers to invent
+    #[arg(long, default_value_t = 10_000)]
+    transfers: usize,
+    /// Between how many accounts
+    #[arg(long, default_value_t = 100)]
+    accounts: u32,
+    /// How many claims to invent
+    #[arg(long, default_value_t = 500)]
+    cases: u32,
+    /// What is in each account at first, in hundredths
+    #[arg(long, default_value_t = 1_000_000)]
+    opening: i64,
+    /// What chance begins with
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the invented transfers to this file
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Write the invented claims to this file
+    #[arg(long, value_name = "FILE")]
+    write_claims: Option<PathBuf>,
+    /// Kill the program so many times before the result is looked at
+    #[arg(long, default_value_t = 0)]
+    kills: u32,
+    #[arg(long, hide = true)]
+    abort_after: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    common::finish("payments", run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Result<String, Failure> {
+    let (transfers, events) = (options.transfers()?, options.events()?);
+    let home = Home::new("payments", options.data_dir.as_deref(), options.kills > 0)?;
+    let kills = home.torment(options.kills, options.seed, transfers.len() as u64)?;
+    let broker = home.broker()?;
+    let die_after = DieAfter::new(options.abort_after);
+    let database = bank::run(&broker, home.database()?, &transfers, options.opening, die_after)?;
+    let mut database = claims::run(&broker, database, &events)?;
+    let bank = bank::check(&mut database, &transfers, options.opening)?;
+    let claims = claims::check(&broker, &mut database, &events)?;
+    let name = database.name();
+    drop(database);
+    broker.close()?;
+    home.leave()?;
+    Ok(format!("{bank} {claims} kills={} database={name}", kills.total()))
+}
+
+impl Options {
+    fn transfers(&self) -> Result<Vec<Transfer>, Failure> {
+        if !self.input.is_empty() {
+            return bank::read_all(&self.input);
+        }
+        let text = bank::generate(self.seed, self.transfers, self.accounts);
+        self.write.as_deref().map_or(Ok(()), |path| write(path, &text))?;
+        bank::read_text(Path::new("the invented transfers"), &text)
+    }
+
+    fn events(&self) -> Result<Vec<Event>, Failure> {
+        if !self.claims.is_empty() {
+            return claims::read_all(&self.claims);
+        }
+        let text = claims::generate(self.seed, self.cases);
+        self.write_claims.as_deref().map_or(Ok(()), |path| write(path, &text))?;
+        claims::read_text(Path::new("the invented claims"), &text)
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| about(path, error))
+}
+
+/// Lands on a thread of its own what is published meanwhile. `land` is told when that was all.
+fn land_while(
+    land: impl FnOnce(&AtomicBool) -> Result<Database, Failure> + Send,
+    publish: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Database, Failure> {
+    let is_published = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let landing = scope.spawn(move || land(is_published));
+        let published = publish();
+        is_published.store(true, Ordering::Release);
+        let landed = landing.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
+        published.and(landed)
+    })
+}

@@ -1,0 +1,46 @@
+//! The insurance: what happens to claims goes through the topic `claims`, and the state of each is landed.
+
+mod check;
+mod claim;
+mod desk;
+mod fhir;
+mod generate;
+
+use std::path::PathBuf;
+
+use common::Failure;
+use database::Database;
+use ottla::{Broker, Json, TopicConfig};
+
+use crate::lacking::lacking;
+use crate::{MEMORY_LIMIT_BYTES, PARTITIONS, land_while};
+pub(crate) use check::check;
+pub(crate) use claim::Event;
+pub(crate) use fhir::read_text;
+pub(crate) use generate::generate;
+
+const CLAIMS: &str = "claims";
+
+/// The events of some files.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Event>, Failure> {
+    let files: Vec<_> = paths.iter().map(|path| fhir::read(path)).collect::<Result<_, _>>()?;
+    Ok(files.concat())
+}
+
+/// Publishes the events that the log lacks, while the desk works on what comes.
+pub(crate) fn run(broker: &Broker, mut database: Database, events: &[Event]) -> Result<Database, Failure> {
+    let config = TopicConfig::new().partitions(PARTITIONS).memory_limit(MEMORY_LIMIT_BYTES);
+    broker.open_topic(CLAIMS, config)?;
+    desk::open(&mut database)?;
+    land_while(|is_published| desk::keep(broker, database, is_published), || publish(broker, events))
+}
+
+fn publish(broker: &Broker, events: &[Event]) -> Result<(), Failure> {
+    let lacking = lacking(broker, CLAIMS, events, |event| &event.claim)?;
+    let producer = broker.producer::<String, Json<Event>>(CLAIMS)?;
+    for event in &lacking {
+        producer.send(&event.claim, event)?;
+    }
+    println!("{} events of claims published of {}", lacking.len(), events.len());
+    Ok(())
+}
