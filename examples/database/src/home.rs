@@ -36,6 +36,11 @@ impl Home {
         Ok(Self { dir, schema, is_temporary: data_dir.is_none() })
     }
 
+    /// Whether nothing of it outlives the program.
+    pub fn is_in_memory(&self) -> bool {
+        self.dir.is_none()
+    }
+
     /// A broker whose log is here.
     pub fn broker(&self) -> Result<Broker, Failure> {
         match &self.dir {

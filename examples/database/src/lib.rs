@@ -13,6 +13,7 @@ mod progress;
 mod sqlite;
 mod value;
 
+use std::collections::HashMap;
 use std::env;
 use std::path::Path;
 
@@ -30,8 +31,8 @@ pub const DATABASE_URL: &str = "DATABASE_URL";
 pub enum Database {
     /// SQLite.
     Sqlite(rusqlite::Connection),
-    /// PostgreSQL.
-    Postgresql(Box<postgres::Client>),
+    /// PostgreSQL, with the statements that were prepared.
+    Postgresql(Box<postgres::Client>, HashMap<String, postgres::Statement>),
 }
 
 /// A transaction. Dropped, it is rolled back.
@@ -40,7 +41,7 @@ pub enum Transaction<'a> {
     /// Of SQLite.
     Sqlite(rusqlite::Transaction<'a>),
     /// Of PostgreSQL.
-    Postgresql(postgres::Transaction<'a>),
+    Postgresql(postgres::Transaction<'a>, &'a mut HashMap<String, postgres::Statement>),
 }
 
 impl Database {
@@ -51,7 +52,7 @@ impl Database {
     /// programs do not meet. In SQLite each directory is a database of its own.
     pub fn open(dir: Option<&Path>, schema: &str) -> Result<Self, Failure> {
         let mut database = match env::var(DATABASE_URL) {
-            Ok(url) => Self::Postgresql(Box::new(postgresql::open(&url, schema)?)),
+            Ok(url) => Self::Postgresql(Box::new(postgresql::open(&url, schema)?), HashMap::new()),
             Err(_) => Self::Sqlite(sqlite::open(dir)?),
         };
         progress::create_table(&mut database)?;
@@ -62,7 +63,7 @@ impl Database {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "sqlite",
-            Self::Postgresql(_) => "postgresql",
+            Self::Postgresql(..) => "postgresql",
         }
     }
 
@@ -70,7 +71,7 @@ impl Database {
     pub fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
         match self {
             Self::Sqlite(connection) => sqlite::execute(connection, sql, values),
-            Self::Postgresql(client) => postgresql::execute(&mut **client, sql, values),
+            Self::Postgresql(client, prepared) => postgresql::execute(&mut **client, prepared, sql, values),
         }
     }
 
@@ -78,7 +79,7 @@ impl Database {
     pub fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Failure> {
         match self {
             Self::Sqlite(connection) => sqlite::query(connection, sql, values),
-            Self::Postgresql(client) => postgresql::query(&mut **client, sql, values),
+            Self::Postgresql(client, prepared) => postgresql::query(&mut **client, prepared, sql, values),
         }
     }
 
@@ -95,7 +96,9 @@ impl Database {
     pub fn transaction(&mut self) -> Result<Transaction<'_>, Failure> {
         match self {
             Self::Sqlite(connection) => Ok(Transaction::Sqlite(sqlite::begin(connection)?)),
-            Self::Postgresql(client) => Ok(Transaction::Postgresql(client.transaction()?)),
+            Self::Postgresql(client, prepared) => {
+                Ok(Transaction::Postgresql(client.transaction()?, prepared))
+            }
         }
     }
 
@@ -103,7 +106,7 @@ impl Database {
     pub fn remove_all(mut self, schema: &str) -> Result<(), Failure> {
         match &mut self {
             Self::Sqlite(connection) => sqlite::remove_all(connection),
-            Self::Postgresql(client) => postgresql::remove_schema(client, schema),
+            Self::Postgresql(client, _) => postgresql::remove_schema(client, schema),
         }
     }
 }
@@ -113,7 +116,9 @@ impl Transaction<'_> {
     pub fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
         match self {
             Self::Sqlite(transaction) => sqlite::execute(transaction, sql, values),
-            Self::Postgresql(transaction) => postgresql::execute(transaction, sql, values),
+            Self::Postgresql(transaction, prepared) => {
+                postgresql::execute(transaction, prepared, sql, values)
+            }
         }
     }
 
@@ -121,7 +126,7 @@ impl Transaction<'_> {
     pub fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Failure> {
         match self {
             Self::Sqlite(transaction) => sqlite::query(transaction, sql, values),
-            Self::Postgresql(transaction) => postgresql::query(transaction, sql, values),
+            Self::Postgresql(transaction, prepared) => postgresql::query(transaction, prepared, sql, values),
         }
     }
 
@@ -129,7 +134,7 @@ impl Transaction<'_> {
     pub fn commit(self) -> Result<(), Failure> {
         match self {
             Self::Sqlite(transaction) => Ok(transaction.commit()?),
-            Self::Postgresql(transaction) => Ok(transaction.commit()?),
+            Self::Postgresql(transaction, _) => Ok(transaction.commit()?),
         }
     }
 }

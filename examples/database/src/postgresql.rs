@@ -1,13 +1,17 @@
 //! PostgreSQL, over a connection.
 
+use std::collections::HashMap;
 use std::error::Error;
 
 use common::Failure;
 use postgres::types::private::BytesMut;
 use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use postgres::{Client, Config, GenericClient, NoTls};
+use postgres::{Client, Config, GenericClient, NoTls, Statement};
 
 use crate::value::{Row, Value};
+
+/// Statements that the server knows already: to prepare one takes as long as to execute it.
+pub(crate) type Prepared = HashMap<String, Statement>;
 
 pub(crate) fn open(url: &str, schema: &str) -> Result<Client, Failure> {
     let config: Config = url.parse().map_err(|error| format!("DATABASE_URL: {error}"))?;
@@ -20,17 +24,38 @@ pub(crate) fn open(url: &str, schema: &str) -> Result<Client, Failure> {
     Ok(client)
 }
 
-pub(crate) fn execute(client: &mut impl GenericClient, sql: &str, values: &[Value]) -> Result<u64, Failure> {
-    client.execute(sql, &parameters(values)).map_err(|error| with_cause(&error).into())
+pub(crate) fn execute(
+    client: &mut impl GenericClient,
+    prepared: &mut Prepared,
+    sql: &str,
+    values: &[Value],
+) -> Result<u64, Failure> {
+    let statement = prepare(client, prepared, sql)?;
+    client.execute(&statement, &parameters(values)).map_err(|error| with_cause(&error).into())
 }
 
 pub(crate) fn query(
     client: &mut impl GenericClient,
+    prepared: &mut Prepared,
     sql: &str,
     values: &[Value],
 ) -> Result<Vec<Row>, Failure> {
-    let rows = client.query(sql, &parameters(values)).map_err(|error| with_cause(&error))?;
+    let statement = prepare(client, prepared, sql)?;
+    let rows = client.query(&statement, &parameters(values)).map_err(|error| with_cause(&error))?;
     rows.iter().map(|row| (0..row.len()).map(|column| value(row, column)).collect()).collect()
+}
+
+fn prepare(
+    client: &mut impl GenericClient,
+    prepared: &mut Prepared,
+    sql: &str,
+) -> Result<Statement, Failure> {
+    if let Some(statement) = prepared.get(sql) {
+        return Ok(statement.clone());
+    }
+    let statement = client.prepare(sql).map_err(|error| with_cause(&error))?;
+    prepared.insert(sql.to_owned(), statement.clone());
+    Ok(statement)
 }
 
 pub(crate) fn remove_schema(client: &mut Client, schema: &str) -> Result<(), Failure> {

@@ -71,7 +71,7 @@ fn run(options: &Options) -> Result<String, Failure> {
     let kills = home.torment(options.kills, options.source.seed, orders.len() as u64)?;
     let broker = home.broker()?;
     open_topics(&broker)?;
-    let mut database = flow(&broker, home.database()?, &orders, DieAfter::new(options.abort_after))?;
+    let mut database = flow(&broker, home.database()?, &orders, options)?;
     let seen = check::check(&broker, &mut database, &orders)?;
     broker.close()?;
     drop(database);
@@ -93,16 +93,19 @@ fn flow(
     broker: &Broker,
     database: Database,
     orders: &[Order],
-    die_after: DieAfter,
+    options: &Options,
 ) -> Result<Database, Failure> {
     let picking = Stage { group: "picking", from: ORDERS, to: INVENTORY };
     let packing = Stage { group: "packing", from: INVENTORY, to: SHIPMENTS };
     let (ordered, picked, packed) = (&Done::default(), &Done::default(), &Done::default());
+    // If the program is to be killed, then by one of the three in the middle of its work.
+    let dies = |number| DieAfter::new(options.abort_after.filter(|records| records % 3 == number));
+    let (first, second, third) = (dies(0), dies(1), dies(2));
     thread::scope(|scope| {
-        let picking = scope.spawn(move || picking.run(broker, ordered, picked, Picked::of));
-        let packing = scope.spawn(move || packing.run(broker, picked, packed, Shipment::of));
-        let landing = scope.spawn(move || land(broker, database, packed, die_after));
-        let published = retail::publish(broker, orders);
+        let picking = scope.spawn(move || picking.run(broker, ordered, picked, first, Picked::of));
+        let packing = scope.spawn(move || packing.run(broker, picked, packed, second, Shipment::of));
+        let landing = scope.spawn(move || land(broker, database, packed, third));
+        let published = retail::publish(broker, orders, options.source.pause());
         ordered.set();
         let (picking, packing, landing) = (joined(picking), joined(packing), joined(landing));
         println!("{} orders published of {}", published?, orders.len());

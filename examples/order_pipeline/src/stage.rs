@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::Failure;
+use database::kills::DieAfter;
 use ottla::{Broker, Json, Record};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,18 +34,25 @@ impl Stage {
         broker: &Broker,
         before: &Done,
         done: &Done,
+        die_after: DieAfter,
         make: impl Fn(&I) -> O,
     ) -> Result<u64, Failure>
     where
         I: Serialize + DeserializeOwned + 'static,
         O: Serialize + DeserializeOwned + 'static,
     {
-        let outcome = self.forward(broker, before, make);
+        let outcome = self.forward(broker, before, die_after, make);
         done.set(); // the stages behind end too if this one failed
         outcome
     }
 
-    fn forward<I, O>(&self, broker: &Broker, before: &Done, make: impl Fn(&I) -> O) -> Result<u64, Failure>
+    fn forward<I, O>(
+        &self,
+        broker: &Broker,
+        before: &Done,
+        mut die_after: DieAfter,
+        make: impl Fn(&I) -> O,
+    ) -> Result<u64, Failure>
     where
         I: Serialize + DeserializeOwned + 'static,
         O: Serialize + DeserializeOwned + 'static,
@@ -64,6 +72,7 @@ impl Stage {
                 events.map(|(key, source, event)| producer.record(event).key(key).header(SOURCE, source));
             producer.send_batch(events)?;
             // Whoever dies here has sent what it has not committed, and will send it again.
+            made.iter().for_each(|_| die_after.step());
             consumer.commit(&records)?;
             forwarded += made.len() as u64;
         }

@@ -64,7 +64,7 @@ fn run(options: &Options) -> Result<String, Failure> {
     let broker = home.broker()?;
     Order::open_topic(&broker)?;
     let woken = doorbell::ring(&broker)?;
-    let databases = serve(&broker, &home, &orders, DieAfter::new(options.abort_after))?;
+    let databases = serve(&broker, &home, &orders, options)?;
     broker.close()?;
     let seen = check::check(databases, &orders)?;
     home.leave()?;
@@ -76,21 +76,20 @@ fn serve(
     broker: &Broker,
     home: &Home,
     orders: &[Order],
-    die_after: DieAfter,
+    options: &Options,
 ) -> Result<[Database; SERVICES.len()], Failure> {
     let mut databases = Vec::new();
     for service in &SERVICES {
         databases.push(service.database(home)?);
     }
     let are_published = &AtomicBool::new(false);
-    let mut die_after = Some(die_after); // in the hands of the first service
     let ended: Vec<Database> = thread::scope(|scope| {
         let work = |(service, database)| {
-            let die_after = die_after.take().unwrap_or_else(|| DieAfter::new(None));
+            let die_after = DieAfter::new(options.abort_after);
             scope.spawn(move || service::work(service, broker, database, are_published, die_after))
         };
         let services: Vec<_> = SERVICES.iter().zip(databases).map(work).collect();
-        let published = retail::publish(broker, orders);
+        let published = retail::publish(broker, orders, options.source.pause());
         are_published.store(true, Ordering::Release);
         let ended: Result<_, Failure> = services.into_iter().map(joined).collect();
         println!("{} orders published of {}", published?, orders.len());

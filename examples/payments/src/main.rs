@@ -32,16 +32,17 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use clap::Parser;
 use common::{Failure, about};
 use database::kills::DieAfter;
 use database::{Database, Home};
+use ottla::{Broker, Durability, TopicConfig};
 
-use crate::bank::Transfer;
-use crate::claims::Event;
+use crate::bank::{PAYMENTS, Transfer};
+use crate::claims::{CLAIMS, Event};
 
 const PARTITIONS: u32 = 4;
 /// In memory a topic drops what is beyond its limit. This is more than a day of a large bank.
@@ -100,16 +101,35 @@ fn run(options: &Options) -> Result<String, Failure> {
     let home = Home::new("payments", options.data_dir.as_deref(), options.kills > 0)?;
     let kills = home.torment(options.kills, options.seed, transfers.len() as u64)?;
     let broker = home.broker()?;
+    open_topics(&broker, !home.is_in_memory())?;
+    // They have nothing to do with each other, and each has a connection of its own.
+    let (mut bank, mut insurance) = (home.database()?, home.database()?);
     let die_after = DieAfter::new(options.abort_after);
-    let database = bank::run(&broker, home.database()?, &transfers, options.opening, die_after)?;
-    let mut database = claims::run(&broker, database, &events)?;
-    let bank = bank::check(&mut database, &transfers, options.opening)?;
-    let claims = claims::check(&broker, &mut database, &events)?;
-    let name = database.name();
-    drop(database);
+    bank::open(&mut bank, &transfers, options.opening)?;
+    claims::open(&mut insurance)?;
+    let (bank, insurance) = thread::scope(|scope| {
+        let insurance = scope.spawn(|| claims::run(&broker, insurance, &events));
+        let bank = bank::run(&broker, bank, &transfers, die_after);
+        (bank, joined(insurance))
+    });
+    let (mut bank, mut insurance) = (bank?, insurance?);
+    let booked = bank::check(&mut bank, &transfers, options.opening)?;
+    let settled = claims::check(&broker, &mut insurance, &events)?;
+    let database = bank.name();
+    drop((bank, insurance));
     broker.close()?;
     home.leave()?;
-    Ok(format!("{bank} {claims} kills={} database={name}", kills.total()))
+    Ok(format!("{booked} {settled} kills={} database={database}", kills.total()))
+}
+
+fn open_topics(broker: &Broker, is_on_disk: bool) -> Result<(), Failure> {
+    let config = TopicConfig::new().partitions(PARTITIONS).memory_limit(MEMORY_LIMIT_BYTES);
+    broker.open_topic(CLAIMS, config.clone())?;
+    // A bank answers for what it has accepted, also when the lights go out. A message of many transfers shares
+    // one sync, so that costs little. In memory there is nothing to be synced.
+    let durability = if is_on_disk { Durability::PowerLoss } else { Durability::Memory };
+    broker.open_topic(PAYMENTS, config.durability(durability))?;
+    Ok(())
 }
 
 impl Options {
@@ -146,7 +166,11 @@ fn land_while(
         let landing = scope.spawn(move || land(is_published));
         let published = publish();
         is_published.store(true, Ordering::Release);
-        let landed = landing.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
-        published.and(landed)
+        published.and(joined(landing))
     })
+}
+
+/// A thread's result; its panic goes on here.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }

@@ -1,9 +1,10 @@
 //! Brings the topic up to the file: a run that was killed goes on with what the log lacks.
 
 use std::collections::HashMap;
+use std::thread;
 use std::time::Duration;
 
-use common::Failure;
+use common::{Failure, Progress};
 use ottla::{Broker, Json, TopicConfig};
 
 use crate::Order;
@@ -15,13 +16,18 @@ const PARTITIONS: u32 = 4;
 /// In memory a topic drops what is beyond its limit. This is more than the largest file.
 const MEMORY_LIMIT_BYTES: u64 = 4 << 30;
 
-/// Publishes the orders that the topic lacks; how many. What it holds must be a beginning, customer by
-/// customer, of these orders, or it is another file's.
-pub fn publish(broker: &Broker, orders: &[Order]) -> Result<u64, Failure> {
+/// Publishes the orders that the topic lacks, with a pause after each; how many. What it holds must be a
+/// beginning, customer by customer, of these orders, or it is another file's.
+pub fn publish(broker: &Broker, orders: &[Order], pause: Duration) -> Result<u64, Failure> {
     let lacking = lacking(broker, orders)?;
     let producer = broker.producer::<String, Json<Order>>(ORDERS)?;
+    let mut progress = Progress::new("orders published", lacking.len() as u64);
     for order in &lacking {
         producer.send(&order.customer, order)?;
+        progress.add(1);
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
     }
     Ok(lacking.len() as u64)
 }

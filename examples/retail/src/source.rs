@@ -1,6 +1,7 @@
 //! Where the orders come from.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use common::Failure;
@@ -16,6 +17,9 @@ pub struct Source {
     /// How many orders to invent
     #[arg(long, default_value_t = 1_000)]
     orders: u32,
+    /// How many of the invented orders come in a second; 0 for as many as can
+    #[arg(long, default_value_t = 2_000)]
+    rate: u32,
     /// What chance begins with
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -36,5 +40,13 @@ impl Source {
         }
         let files: Vec<_> = self.input.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         Ok(Order::of_rows(files.concat()))
+    }
+
+    /// What is between two orders. There is no point in letting real ones wait.
+    pub fn pause(&self) -> Duration {
+        match self.rate {
+            1.. if self.input.is_empty() => Duration::from_secs(1) / self.rate,
+            _ => Duration::ZERO,
+        }
     }
 }

@@ -12,16 +12,17 @@ use std::path::PathBuf;
 use common::{Failure, Progress};
 use database::Database;
 use database::kills::DieAfter;
-use ottla::{Broker, Durability, Json, TopicConfig};
+use ottla::{Broker, Json};
 
 use crate::lacking::lacking;
-use crate::{MEMORY_LIMIT_BYTES, PARTITIONS, land_while};
+use crate::land_while;
 pub(crate) use check::check;
 pub(crate) use generate::generate;
+pub(crate) use ledger::open;
 pub(crate) use pacs008::read_text;
 pub(crate) use transfer::Transfer;
 
-const PAYMENTS: &str = "payments";
+pub(crate) const PAYMENTS: &str = "payments";
 
 /// The transfers of some files.
 pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Transfer>, Failure> {
@@ -32,16 +33,10 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Transfer>, Failure> {
 /// Publishes the transfers that the log lacks, while the ledger books what comes.
 pub(crate) fn run(
     broker: &Broker,
-    mut database: Database,
+    database: Database,
     transfers: &[Transfer],
-    opening: i64,
     die_after: DieAfter,
 ) -> Result<Database, Failure> {
-    // A bank answers for what it has accepted, also when the lights go out. A message is one batch and shares
-    // one sync, so that costs little.
-    let config = TopicConfig::new().partitions(PARTITIONS).durability(Durability::PowerLoss);
-    broker.open_topic(PAYMENTS, config.memory_limit(MEMORY_LIMIT_BYTES))?;
-    ledger::open(&mut database, transfers, opening)?;
     land_while(
         |is_published| ledger::keep(broker, database, is_published, die_after),
         || publish(broker, transfers),

@@ -10,16 +10,17 @@ use std::path::PathBuf;
 
 use common::Failure;
 use database::Database;
-use ottla::{Broker, Json, TopicConfig};
+use ottla::{Broker, Json};
 
 use crate::lacking::lacking;
-use crate::{MEMORY_LIMIT_BYTES, PARTITIONS, land_while};
+use crate::land_while;
 pub(crate) use check::check;
 pub(crate) use claim::Event;
+pub(crate) use desk::open;
 pub(crate) use fhir::read_text;
 pub(crate) use generate::generate;
 
-const CLAIMS: &str = "claims";
+pub(crate) const CLAIMS: &str = "claims";
 
 /// The events of some files.
 pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Event>, Failure> {
@@ -28,10 +29,7 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Event>, Failure> {
 }
 
 /// Publishes the events that the log lacks, while the desk works on what comes.
-pub(crate) fn run(broker: &Broker, mut database: Database, events: &[Event]) -> Result<Database, Failure> {
-    let config = TopicConfig::new().partitions(PARTITIONS).memory_limit(MEMORY_LIMIT_BYTES);
-    broker.open_topic(CLAIMS, config)?;
-    desk::open(&mut database)?;
+pub(crate) fn run(broker: &Broker, database: Database, events: &[Event]) -> Result<Database, Failure> {
     land_while(|is_published| desk::keep(broker, database, is_published), || publish(broker, events))
 }
 
