@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, value_parser};
 use common::{Failure, about};
 use database::kills::DieAfter;
 use database::{Database, Home};
@@ -49,6 +49,8 @@ const PARTITIONS: u32 = 4;
 const MEMORY_LIMIT_BYTES: u64 = 4 << 30;
 /// In one transaction of the database at most.
 const BATCH_RECORDS: usize = 500;
+/// What can be in an account: sums over all accounts do not overflow.
+const LARGEST: i64 = 1_000_000_000_000;
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Payments and insurance claims, booked exactly once
@@ -65,16 +67,16 @@ struct Options {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cases", "write_claims"])]
     claims: Vec<PathBuf>,
     /// How many transfers to invent
-    #[arg(long, default_value_t = 10_000)]
-    transfers: usize,
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u32).range(1..))]
+    transfers: u32,
     /// Between how many accounts
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(2..))]
     accounts: u32,
     /// How many claims to invent
     #[arg(long, default_value_t = 500)]
     cases: u32,
     /// What is in each account at first, in hundredths
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(i64).range(0..=LARGEST))]
     opening: i64,
     /// What chance begins with
     #[arg(long, default_value_t = 1)]
@@ -105,11 +107,14 @@ fn run(options: &Options) -> Result<String, Failure> {
     // They have nothing to do with each other, and each has a connection of its own.
     let (mut bank, mut insurance) = (home.database()?, home.database()?);
     let die_after = DieAfter::new(options.abort_after);
+    // What is of another input is found out before anything is changed.
+    let unsent = bank::unsent(&broker, &transfers)?;
+    let untold = claims::untold(&broker, &events)?;
     bank::open(&mut bank, &transfers, options.opening)?;
     claims::open(&mut insurance)?;
     let (bank, insurance) = thread::scope(|scope| {
-        let insurance = scope.spawn(|| claims::run(&broker, insurance, &events));
-        let bank = bank::run(&broker, bank, &transfers, die_after);
+        let insurance = scope.spawn(|| claims::run(&broker, insurance, &untold));
+        let bank = bank::run(&broker, bank, &unsent, die_after);
         (bank, joined(insurance))
     });
     let (mut bank, mut insurance) = (bank?, insurance?);

@@ -35,6 +35,8 @@ const COLUMNS: [&[&str]; 8] = [
     &["Country"],
 ];
 const DATES: [&str; 4] = ["%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %H:%M:%S"];
+/// Of a row's quantity and of what it is worth, ten thousand millions: sums of them do not overflow.
+const LARGEST: u64 = 10_000_000_000 * Order::SCALE.unsigned_abs();
 const DECIMALS: usize = Order::SCALE.ilog10() as usize;
 
 /// The rows of a file.
@@ -108,6 +110,10 @@ impl Columns {
             quantity: number("Quantity", &quantity, 0)?,
             price: number("Price", &price, DECIMALS)?,
         };
+        let total = line.quantity.checked_mul(line.price);
+        if total.is_none_or(|total| total.unsigned_abs().max(line.quantity.unsigned_abs()) > LARGEST) {
+            return Err(format!("{quantity} times {price} is more than there can be"));
+        }
         Ok(Row {
             invoice: invoice.into_owned(),
             at: date(&at)?,

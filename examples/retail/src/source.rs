@@ -1,5 +1,6 @@
 //! Where the orders come from.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,8 +39,14 @@ impl Source {
             }
             return Ok(Order::of_rows(rows));
         }
-        let files: Vec<_> = self.input.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
-        Ok(Order::of_rows(files.concat()))
+        let mut orders = Vec::new();
+        let mut seen = HashSet::new();
+        for path in &self.input {
+            // The sheets of the real file overlap by some days: an order counts where it is met first.
+            let of_file = Order::of_rows(read(path)?);
+            orders.extend(of_file.into_iter().filter(|order| seen.insert(order.invoice.clone())));
+        }
+        Ok(orders)
     }
 
     /// What is between two orders. There is no point in letting real ones wait.

@@ -2,8 +2,6 @@
 //! that a bank sends again because it heard no answer, single transfers that come again in a later message,
 //! account numbers with a slip of the pen, foreign currency, and people who spend more than they have.
 
-use std::fmt::Write;
-
 use fastrand::Rng;
 use quick_xml::escape::escape;
 
@@ -25,64 +23,46 @@ const REASONS: [&str; 5] = ["Rent", "Invoice 2024/117", "Lunch & coffee", "Thank
 const WRAPPER: &str = "Messages";
 
 /// A file with so many different transfers between so many accounts.
-pub(crate) fn generate(seed: u64, transfers: usize, accounts: u32) -> String {
-    let mut bank =
-        Bank { random: Rng::with_seed(seed), accounts: accounts.max(2), day: 1, messages: Vec::new() };
-    let transfers: Vec<Vec<String>> = (0..transfers)
-        .map(|number| bank.transfer(number))
-        .collect::<Vec<_>>()
-        .chunks(MESSAGE_TRANSFERS)
-        .map(<[String]>::to_vec)
-        .collect();
-    for message in transfers {
-        bank.message(message);
+pub(crate) fn generate(seed: u64, transfers: u32, accounts: u32) -> String {
+    let mut bank = Bank { random: Rng::with_seed(seed), accounts, sent: Vec::new() };
+    let transfers: Vec<String> = (0..transfers).map(|number| bank.transfer(number)).collect();
+    for transfers in transfers.chunks(MESSAGE_TRANSFERS) {
+        bank.send(transfers.to_vec());
     }
-    let messages = bank.messages.concat();
+    let messages = bank.sent.iter().map(Message::xml).collect::<String>();
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{WRAPPER}>\n{messages}</{WRAPPER}>\n")
 }
 
 struct Bank {
     random: Rng,
     accounts: u32,
-    day: usize,
-    /// As they were sent.
-    messages: Vec<String>,
+    sent: Vec<Message>,
+}
+
+#[derive(Clone)]
+struct Message {
+    number: usize,
+    transfers: Vec<String>,
 }
 
 impl Bank {
-    /// Sends a message, and some of them again.
-    fn message(&mut self, mut transfers: Vec<String>) {
-        if self.random.u32(0..4) == 0 && self.messages.len() > 2 {
-            // A single one comes again, from a message before.
-            let before = &self.messages[self.random.usize(0..self.messages.len())];
-            let repeated = before.split_inclusive("</CdtTrfTxInf>\n").next();
-            transfers.extend(
-                repeated.and_then(|first| first.find("    <CdtTrfTxInf>").map(|at| first[at..].to_owned())),
-            );
+    /// Sends a message. In some of them comes a single transfer again, and some come again as a whole.
+    fn send(&mut self, mut transfers: Vec<String>) {
+        if self.random.u32(0..4) == 0 && !self.sent.is_empty() {
+            transfers.extend(self.any_sent().transfers.pop());
         }
-        let number = self.messages.len() + 1;
-        self.day = 1 + number % 28;
-        let (day, count, transfers) = (self.day, transfers.len(), transfers.concat());
-        self.messages.push(format!(
-            r#"<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pacs.008.001.08">
-  <FIToFICstmrCdtTrf>
-    <GrpHdr>
-      <MsgId>OTTLA-{number:05}</MsgId>
-      <CreDtTm>2024-05-{day:02}T08:30:00Z</CreDtTm>
-      <NbOfTxs>{count}</NbOfTxs>
-      <SttlmInf><SttlmMtd>CLRG</SttlmMtd></SttlmInf>
-    </GrpHdr>
-{transfers}  </FIToFICstmrCdtTrf>
-</Document>
-"#
-        ));
+        self.sent.push(Message { number: self.sent.len() + 1, transfers });
         if self.random.u32(0..40) == 0 {
-            let again = self.messages[self.random.usize(0..self.messages.len())].clone();
-            self.messages.push(again);
+            let again = self.any_sent();
+            self.sent.push(again);
         }
     }
 
-    fn transfer(&mut self, number: usize) -> String {
+    fn any_sent(&mut self) -> Message {
+        self.sent[self.random.usize(0..self.sent.len())].clone()
+    }
+
+    fn transfer(&mut self, number: u32) -> String {
         // Few accounts send much, and many a little.
         let debtor = self.random.u32(0..self.accounts).min(self.random.u32(0..self.accounts));
         let creditor = (debtor + self.random.u32(1..self.accounts)) % self.accounts;
@@ -96,10 +76,7 @@ impl Bank {
         let (euros, cents) = (cents / 100, cents % 100);
         let (debtor, creditor) = (name(debtor), name(creditor));
         let (uetr, reason) = (self.uetr(), escape(REASONS[self.random.usize(0..REASONS.len())]));
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        write!(
-            text,
+        format!(
             r#"    <CdtTrfTxInf>
       <PmtId><EndToEndId>E{number:07}</EndToEndId><TxId>T{number:07}</TxId><UETR>{uetr}</UETR></PmtId>
       <IntrBkSttlmAmt Ccy="{currency}">{euros}.{cents:02}</IntrBkSttlmAmt>
@@ -114,8 +91,6 @@ impl Bank {
     </CdtTrfTxInf>
 "#
         )
-        .ok();
-        text
     }
 
     /// A random UUID, version 4.
@@ -129,6 +104,26 @@ impl Bank {
             high & 0xfff,
             low >> 48 & 0xfff,
             low & 0xffff_ffff_ffff,
+        )
+    }
+}
+
+impl Message {
+    fn xml(&self) -> String {
+        let Self { number, transfers } = self;
+        let (day, count, transfers) = (1 + number % 28, transfers.len(), transfers.concat());
+        format!(
+            r#"<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pacs.008.001.08">
+  <FIToFICstmrCdtTrf>
+    <GrpHdr>
+      <MsgId>OTTLA-{number:05}</MsgId>
+      <CreDtTm>2024-05-{day:02}T08:30:00Z</CreDtTm>
+      <NbOfTxs>{count}</NbOfTxs>
+      <SttlmInf><SttlmMtd>CLRG</SttlmMtd></SttlmInf>
+    </GrpHdr>
+{transfers}  </FIToFICstmrCdtTrf>
+</Document>
+"#
         )
     }
 }

@@ -30,29 +30,33 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Transfer>, Failure> {
     Ok(files.concat())
 }
 
-/// Publishes the transfers that the log lacks, while the ledger books what comes.
+/// The transfers that the topic lacks.
+pub(crate) fn unsent<'a>(broker: &Broker, transfers: &'a [Transfer]) -> Result<Vec<&'a Transfer>, Failure> {
+    lacking(broker, PAYMENTS, transfers, |transfer| &transfer.debtor)
+}
+
+/// Publishes transfers, while the ledger books what comes and what is there.
 pub(crate) fn run(
     broker: &Broker,
     database: Database,
-    transfers: &[Transfer],
+    unsent: &[&Transfer],
     die_after: DieAfter,
 ) -> Result<Database, Failure> {
     land_while(
         |is_published| ledger::keep(broker, database, is_published, die_after),
-        || publish(broker, transfers),
+        || publish(broker, unsent),
     )
 }
 
 /// Each message is a batch: it is there as a whole in each partition, or not at all.
-fn publish(broker: &Broker, transfers: &[Transfer]) -> Result<(), Failure> {
-    let lacking = lacking(broker, PAYMENTS, transfers, |transfer| &transfer.debtor)?;
+fn publish(broker: &Broker, transfers: &[&Transfer]) -> Result<(), Failure> {
     let producer = broker.producer::<String, Json<Transfer>>(PAYMENTS)?;
-    let mut progress = Progress::new("transfers published", lacking.len() as u64);
-    for message in lacking.chunk_by(|one, next| one.message == next.message) {
+    let mut progress = Progress::new("transfers published", transfers.len() as u64);
+    for message in transfers.chunk_by(|one, next| one.message == next.message) {
         producer.send_batch(message.iter().map(|transfer| (transfer.debtor.as_str(), *transfer)))?;
         progress.add(message.len() as u64);
     }
     drop(progress);
-    println!("{} transfers published of {}", lacking.len(), transfers.len());
+    println!("{} transfers published", transfers.len());
     Ok(())
 }

@@ -33,7 +33,10 @@ pub(crate) fn keep(
     is_published: &AtomicBool,
 ) -> Result<Database, Failure> {
     let builder = broker.consumer::<String, Json<Event>>().topic(CLAIMS).group("desk");
-    let mut sink = Sink::new(builder.max_records(BATCH_RECORDS).build()?, database)?;
+    let mut consumer = builder.max_records(BATCH_RECORDS).build()?;
+    // Where to go on is for the database to say, also if it is a new one and the group had come further.
+    consumer.seek_to_beginning();
+    let mut sink = Sink::new(consumer, database)?;
     while !is_published.load(Ordering::Acquire) || sink.consumer().lag() > 0 {
         sink.land(PATIENCE, |transaction, records| {
             for record in records {

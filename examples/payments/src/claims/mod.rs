@@ -28,17 +28,21 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Event>, Failure> {
     Ok(files.concat())
 }
 
-/// Publishes the events that the log lacks, while the desk works on what comes.
-pub(crate) fn run(broker: &Broker, database: Database, events: &[Event]) -> Result<Database, Failure> {
-    land_while(|is_published| desk::keep(broker, database, is_published), || publish(broker, events))
+/// The events that the topic lacks.
+pub(crate) fn untold<'a>(broker: &Broker, events: &'a [Event]) -> Result<Vec<&'a Event>, Failure> {
+    lacking(broker, CLAIMS, events, |event| &event.claim)
 }
 
-fn publish(broker: &Broker, events: &[Event]) -> Result<(), Failure> {
-    let lacking = lacking(broker, CLAIMS, events, |event| &event.claim)?;
+/// Publishes events, while the desk works on what comes and what is there.
+pub(crate) fn run(broker: &Broker, database: Database, untold: &[&Event]) -> Result<Database, Failure> {
+    land_while(|is_published| desk::keep(broker, database, is_published), || publish(broker, untold))
+}
+
+fn publish(broker: &Broker, events: &[&Event]) -> Result<(), Failure> {
     let producer = broker.producer::<String, Json<Event>>(CLAIMS)?;
-    for event in &lacking {
+    for event in events {
         producer.send(&event.claim, event)?;
     }
-    println!("{} events of claims published of {}", lacking.len(), events.len());
+    println!("{} events of claims published", events.len());
     Ok(())
 }
