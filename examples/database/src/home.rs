@@ -21,8 +21,8 @@ pub struct Home {
 }
 
 impl Home {
-    /// The home of `program` in `data_dir`; without one, in memory, or in a temporary directory if the program
-    /// `is_to_be_killed` and has to find it again.
+    /// The home of `program` in `data_dir`; without one, in memory, or in a temporary directory if the
+    /// program `is_to_be_killed` and has to find it again.
     pub fn new(program: &str, data_dir: Option<&Path>, is_to_be_killed: bool) -> Result<Self, Failure> {
         let name = format!("{program}-{}-{:08x}", process::id(), fastrand::u32(..));
         let dir = match data_dir {
@@ -54,9 +54,9 @@ impl Home {
         Database::open(self.dir.as_deref(), &self.schema)
     }
 
-    /// Runs this program here and kills it, so many times: see [`kills::torment`]. It gets the arguments that
-    /// this process was given, and the last one of each option counts (clap's `args_override_self`). There are
-    /// `records` to land.
+    /// Runs this program here and kills it, so many times: see [`kills::torment`]. It gets the arguments
+    /// that this process was given, and the last one of each option counts (clap's `args_override_self`).
+    /// There are `records` to land.
     pub fn torment(&self, kills: u32, seed: u64, records: u64) -> Result<Kills, Failure> {
         if kills == 0 {
             return Ok(Kills::default());

@@ -27,9 +27,9 @@ const TABLES: [&str; 2] = [
 
 /// Lands shipments until there will be no more.
 ///
-/// Two things can come twice. A record of `shipments` that was landed before the program was killed: the sink
-/// does not read it again. And the same shipment in a second record, because a stage was killed: its key is in
-/// the table already.
+/// Two things can come twice. A record of `shipments` that was landed before the program was killed: the
+/// sink does not read it again. And the same shipment in a second record, because a stage was killed: its
+/// key is in the table already.
 pub(crate) fn land(
     broker: &Broker,
     mut database: Database,

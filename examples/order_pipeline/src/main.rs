@@ -1,16 +1,16 @@
-//! Orders on their way through several topics into a database: `orders` → `inventory` → `shipments` → a table.
-//! Each stage is a group that reads one topic and writes another; it knows their names and nothing else. They
-//! may be killed at any moment, and in the table each order is there once.
+//! Orders on their way through several topics into a database: `orders` → `inventory` → `shipments` → a
+//! table. Each stage is a group that reads one topic and writes another; it knows their names and nothing
+//! else. They may be killed at any moment, and in the table each order is there once.
 //!
-//! How that comes about: a stage sends what it made, and commits then. Killed in between, it does so again: it
-//! forwards **at least once**, and a topic may hold the same event twice. So each event carries where its order
-//! lies in `orders`, partition and offset, in a header; that does not change, however often it is made. In the
-//! table it is the key, so what comes twice is found there and left out: **exactly once**. See `stage.rs` and
-//! `landing.rs`.
+//! How that comes about: a stage sends what it made, and commits then. Killed in between, it does so again:
+//! it forwards **at least once**, and a topic may hold the same event twice. So each event carries where its
+//! order lies in `orders`, partition and offset, in a header; that does not change, however often it is
+//! made. In the table it is the key, so what comes twice is found there and left out: **exactly once**. See
+//! `stage.rs` and `landing.rs`.
 //!
-//! Run it: `cargo run --release -p order_pipeline`. `-- --kills 8` kills it eight times, at random moments, and
-//! then looks at the result. `--input FILE` reads real orders (Online Retail II, see `orders`), `--data-dir
-//! DIR` keeps log and database. The database is SQLite, or PostgreSQL if `DATABASE_URL` is set.
+//! Run it: `cargo run --release -p order_pipeline`. `-- --kills 8` kills it eight times, at random moments,
+//! and then looks at the result. `--input FILE` reads real orders (Online Retail II, see `orders`),
+//! `--data-dir DIR` keeps log and database. The database is SQLite, or PostgreSQL if `DATABASE_URL` is set.
 //!
 //! It ends with `OK order_pipeline orders=.. landed=.. … forwarded_twice=.. removed=.. missing=0 duplicates=0
 //! ..`, where `forwarded_twice` are events that the topics hold again, and `removed` those of

@@ -1,7 +1,7 @@
 //! Customer orders, and three services that react to them at once: the **inventory** keeps the stock, the
-//! **payment** what each customer owes, the **notification** which mails are to go out. Each is a group of its
-//! own, so each hears of every order, and none knows of the others. What they make of an order lands in a
-//! database exactly once, however often the program is killed: see `service.rs`.
+//! **payment** what each customer owes, the **notification** which mails are to go out. Each is a group of
+//! its own, so each hears of every order, and none knows of the others. What they make of an order lands in
+//! a database exactly once, however often the program is killed: see `service.rs`.
 //!
 //! Run it: `cargo run --release -p orders`. It invents a wholesaler's orders; real ones are read with
 //! `-- --input FILE`: Online Retail II, from <https://archive.ics.uci.edu/dataset/502/online+retail+ii>, each
@@ -9,10 +9,10 @@
 //! again. `--kills 8` does that eight times and looks at the result. The database is SQLite, or PostgreSQL if
 //! `DATABASE_URL` is set (`host=localhost user=me dbname=shop`).
 //!
-//! It ends with `OK orders orders=.. received=3x.. … missing=0 duplicates=0 mismatches=0 ..`. A group that had
-//! missed an order, or had got one twice, would show in the counts; a row that is not what a loop over the
-//! file computes is a mismatch. `woken` are polls with a timeout of an hour that ended because a record was
-//! sent: see `doorbell.rs`.
+//! It ends with `OK orders orders=.. received=3x.. … missing=0 duplicates=0 mismatches=0 ..`. A group that
+//! had missed an order, or had got one twice, would show in the counts; a row that is not what a loop over
+//! the file computes is a mismatch. `woken` are polls with a timeout of an hour that ended because a record
+//! was sent: see `doorbell.rs`.
 //!
 //! Read next: `order_pipeline`, where orders pass through several topics on their way to the database.
 

@@ -1,25 +1,25 @@
 //! Payments that are booked exactly once: a bank, and an insurance.
 //!
-//! The **bank** gets credit transfers in messages as banks send them to each other (ISO 20022, `pacs.008`). They
-//! go through the topic `payments`, each under the account that pays, into a ledger in a database: accounts
-//! with balances, entries with numbers. The entries and how far the topic was read are stored in one
-//! transaction, so the program may be killed at any moment and no transfer is lost or booked again. That a
-//! sender sends a message twice is another matter: the database knows each transfer by its id.
+//! The **bank** gets credit transfers in messages as banks send them to each other (ISO 20022, `pacs.008`).
+//! They go through the topic `payments`, each under the account that pays, into a ledger in a database:
+//! accounts with balances, entries with numbers. The entries and how far the topic was read are stored in
+//! one transaction, so the program may be killed at any moment and no transfer is lost or booked again. That
+//! a sender sends a message twice is another matter: the database knows each transfer by its id.
 //!
-//! The **insurance** gets what happens to claims as HL7 FHIR resources, and lands the state of each in the same
-//! way. Where the topic `claims` is read from its beginning, the same states come out.
+//! The **insurance** gets what happens to claims as HL7 FHIR resources, and lands the state of each in the
+//! same way. Where the topic `claims` is read from its beginning, the same states come out.
 //!
-//! Run it: `cargo run --release -p payments`; with `-- --kills 8` it kills itself eight times at random moments
-//! and looks at the tables then. `--input FILE` reads messages of your own, `--claims FILE` a bundle of
-//! resources, one a line (NDJSON). With `--data-dir DIR` log and database stay. The database is SQLite, or
-//! PostgreSQL if `DATABASE_URL` is set (`host=localhost user=me dbname=bank`).
+//! Run it: `cargo run --release -p payments`; with `-- --kills 8` it kills itself eight times at random
+//! moments and looks at the tables then. `--input FILE` reads messages of your own, `--claims FILE` a bundle
+//! of resources, one a line (NDJSON). With `--data-dir DIR` log and database stay. The database is SQLite,
+//! or PostgreSQL if `DATABASE_URL` is set (`host=localhost user=me dbname=bank`).
 //!
-//! It ends with `OK payments transfers=.. booked=.. rejected=.. repeated=.. accounts=.. missing=0 duplicates=0
-//! balance_delta=0 claims=.. paid=.. mismatches=0 kills=.. database=..`, all compared with what a loop over the
-//! input computes.
+//! It ends with `OK payments transfers=.. booked=.. rejected=.. repeated=.. accounts=.. missing=0
+//! duplicates=0 balance_delta=0 claims=.. paid=.. mismatches=0 kills=.. database=..`, all compared with what
+//! a loop over the input computes.
 //!
-//! Read next: `bank/ledger.rs` and `claims/desk.rs` are what has to do with Ottla; then `orders`, where several
-//! groups live on one topic.
+//! Read next: `bank/ledger.rs` and `claims/desk.rs` are what has to do with Ottla; then `orders`, where
+//! several groups live on one topic.
 
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
@@ -130,8 +130,8 @@ fn run(options: &Options) -> Result<String, Failure> {
 fn open_topics(broker: &Broker, is_on_disk: bool) -> Result<(), Failure> {
     let config = TopicConfig::new().partitions(PARTITIONS).memory_limit(MEMORY_LIMIT_BYTES);
     broker.open_topic(CLAIMS, config.clone())?;
-    // A bank answers for what it has accepted, also when the lights go out. A message of many transfers shares
-    // one sync, so that costs little. In memory there is nothing to be synced.
+    // A bank answers for what it has accepted, also when the lights go out. A message of many transfers
+    // shares one sync, so that costs little. In memory there is nothing to be synced.
     let durability = if is_on_disk { Durability::PowerLoss } else { Durability::Memory };
     broker.open_topic(PAYMENTS, config.durability(durability))?;
     Ok(())

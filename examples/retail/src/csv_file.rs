@@ -158,13 +158,14 @@ mod tests {
     #[test]
     fn both_forms_are_read() {
         let newer = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country\r\n\
-                     C489449,22087,\"BUNTING, \"\"LACE\"\"\",-12,2009-12-01 10:33:00,2.95,16321.0,Australia\r\n";
-        let older = "\u{feff}InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country,X\n\
-                     C489449,22087,\"BUNTING, \"\"LACE\"\"\",-12,12/1/2009 10:33,2.95,16321,Australia,1";
+                     C489449,22087,\"LACE, \"\"RED\"\"\",-12,2009-12-01 10:33:00,2.95,16321.0,Australia\r\n";
+        let older = "\u{feff}InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,\
+                     Country,X\n\
+                     C489449,22087,\"LACE, \"\"RED\"\"\",-12,12/1/2009 10:33,2.95,16321,Australia,1";
         let [newer, older] = [newer, older].map(|text| read_text(text.as_bytes()).expect("is read"));
         assert_eq!(newer, older);
         assert_eq!(newer[0].line.price, 29_500);
-        assert_eq!(newer[0].line.description, "BUNTING, \"LACE\"");
+        assert_eq!(newer[0].line.description, "LACE, \"RED\"");
         assert_eq!(newer[0].customer.as_deref(), Some("16321"));
     }
 

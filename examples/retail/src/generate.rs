@@ -1,5 +1,6 @@
 //! A wholesaler of gifts, invented: the same columns, habits and mess as in the real file. A quarter of the
-//! orders comes from guests without a number; some orders are taken back in part, some rows correct the stock.
+//! orders comes from guests without a number; some orders are taken back in part, some rows correct the
+//! stock.
 
 use fastrand::Rng;
 use jiff::civil::{DateTime, date};

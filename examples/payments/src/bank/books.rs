@@ -1,4 +1,5 @@
-//! What the ledger must hold in the end, computed in a loop over the transfers, without a topic and a database.
+//! What the ledger must hold in the end, computed in a loop over the transfers, without a topic and a
+//! database.
 
 use std::collections::BTreeMap;
 

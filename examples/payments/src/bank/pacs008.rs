@@ -217,7 +217,8 @@ fn hundredths(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    const TRANSFERS: &str = "<Document xmlns='urn:iso:std:iso:20022:tech:xsd:pacs.008.001.08'><FIToFICstmrCdtTrf>\
+    const TRANSFERS: &str = "<Document xmlns='urn:iso:std:iso:20022:tech:xsd:pacs.008.001.08'>\
+        <FIToFICstmrCdtTrf>\
         <GrpHdr><MsgId>M&amp;1</MsgId><NbOfTxs>1</NbOfTxs></GrpHdr>\r\n<CdtTrfTxInf>\
         <PmtId><EndToEndId>E1</EndToEndId></PmtId><IntrBkSttlmAmt Ccy='EUR'>12.5</IntrBkSttlmAmt>\
         <DbtrAcct><Id><IBAN>DE89370400440532013000</IBAN></Id></DbtrAcct><Cdtr><Nm/></Cdtr>\

@@ -1,5 +1,5 @@
-//! Compares the claims in the database with two others: those that come out where the topic is read again from
-//! its beginning, and those of a loop over the file.
+//! Compares the claims in the database with two others: those that come out where the topic is read again
+//! from its beginning, and those of a loop over the file.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

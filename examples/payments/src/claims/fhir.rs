@@ -1,7 +1,7 @@
 //! What happens to a claim as HL7 FHIR R4 tells it (<https://hl7.org/fhir/R4/claim.html>,
 //! [`claimresponse`](https://hl7.org/fhir/R4/claimresponse.html),
-//! [`paymentreconciliation`](https://hl7.org/fhir/R4/paymentreconciliation.html)), one resource a line, as bulk
-//! exports are written (<https://hl7.org/fhir/uv/bulkdata/>):
+//! [`paymentreconciliation`](https://hl7.org/fhir/R4/paymentreconciliation.html)), one resource a line, as
+//! bulk exports are written (<https://hl7.org/fhir/uv/bulkdata/>):
 //!
 //! ```json
 //! {"resourceType":"Claim","id":"c1","status":"active","total":{"value":120.50,"currency":"EUR"}}
@@ -12,7 +12,8 @@
 //!  "amount":{"value":100,"currency":"EUR"}}]}
 //! ```
 //!
-//! A reconciliation is about many claims, and becomes an event for each. Other resources are passed over.
+//! A claim without a total claims the sum of its items. A reconciliation is about many claims, and becomes
+//! an event for each. Other resources are passed over.
 
 use std::fs;
 use std::path::Path;
@@ -29,6 +30,8 @@ enum Resource {
         id: String,
         status: String,
         total: Option<Money>,
+        #[serde(default)]
+        item: Vec<Item>,
     },
     ClaimResponse {
         request: Reference,
@@ -36,6 +39,7 @@ enum Resource {
         payment: Option<Payment>,
     },
     PaymentReconciliation {
+        #[serde(default)]
         detail: Vec<Detail>,
     },
     #[serde(other)]
@@ -53,9 +57,15 @@ struct Payment {
 }
 
 #[derive(Deserialize)]
+struct Item {
+    net: Option<Money>,
+}
+
+/// Without a claim it is an advance, or the like.
+#[derive(Deserialize)]
 struct Detail {
-    request: Reference,
-    amount: Money,
+    request: Option<Reference>,
+    amount: Option<Money>,
 }
 
 #[derive(Deserialize)]
@@ -84,12 +94,9 @@ pub(crate) fn read_text(path: &Path, text: &str) -> Result<Vec<Event>, Failure> 
 impl Resource {
     fn events(self) -> Result<Vec<Event>, String> {
         let event = match self {
-            Self::Claim { id, status, total } => {
+            Self::Claim { id, status, total, item } => {
                 let news = match status.as_str() {
-                    "active" => {
-                        let total = total.ok_or("a Claim that is active must have a total")?;
-                        News::Submitted { amount: total.hundredths()? }
-                    }
+                    "active" => News::Submitted { amount: claimed(total, item)? },
                     "cancelled" | "entered-in-error" => News::Cancelled,
                     "draft" => return Ok(vec![]),
                     other => return Err(format!("the status of a Claim cannot be {other:?}")),
@@ -107,7 +114,7 @@ impl Resource {
                 Event { claim: request.claim()?, news }
             }
             Self::PaymentReconciliation { detail } => {
-                return detail.into_iter().map(Detail::event).collect();
+                return detail.into_iter().filter_map(Detail::event).collect();
             }
             Self::Other => return Ok(vec![]),
         };
@@ -115,14 +122,24 @@ impl Resource {
     }
 }
 
+/// The total, or without one the sum of the items.
+fn claimed(total: Option<Money>, items: Vec<Item>) -> Result<i64, String> {
+    match total {
+        Some(total) => total.hundredths(),
+        None => items.into_iter().filter_map(|item| item.net).map(|net| net.hundredths()).sum(),
+    }
+}
+
 impl Detail {
-    fn event(self) -> Result<Event, String> {
-        Ok(Event { claim: self.request.claim()?, news: News::Paid { amount: self.amount.hundredths()? } })
+    fn event(self) -> Option<Result<Event, String>> {
+        let (request, paid) = (self.request?, self.amount?);
+        let event = |amount| Ok(Event { claim: request.claim()?, news: News::Paid { amount } });
+        Some(paid.hundredths().and_then(event))
     }
 }
 
 impl Reference {
-    /// `Claim/c1`, `https://example.org/fhir/Claim/c1`, and with a version `Claim/c1/_history/2`.
+    /// `Claim/c1`, with a version `Claim/c1/_history/2`, or the whole address of it, as a server forms it.
     fn claim(self) -> Result<String, String> {
         let path = self.reference.split("/_history/").next().unwrap_or_default();
         match path.rsplit_once('/') {
@@ -157,11 +174,13 @@ mod tests {
     #[test]
     fn a_claim_and_what_happens_to_it_is_read() {
         let text = concat!(
-            "{\"resourceType\":\"Claim\",\"id\":\"c1\",\"status\":\"active\",\"total\":{\"value\":120.5}}\r\n\r\n",
+            "{\"resourceType\":\"Claim\",\"id\":\"c1\",\"status\":\"active\",",
+            "\"total\":{\"value\":120.5}}\r\n\r\n",
             "{\"resourceType\":\"Patient\",\"id\":\"p\"}\n",
             "{\"resourceType\":\"ClaimResponse\",\"outcome\":\"complete\",",
-            "\"request\":{\"reference\":\"http://x/Claim/c1/_history/2\"},\"payment\":{\"amount\":{\"value\":0.29}}}\n",
-            "{\"resourceType\":\"PaymentReconciliation\",\"detail\":[",
+            "\"request\":{\"reference\":\"http://x/Claim/c1/_history/2\"},",
+            "\"payment\":{\"amount\":{\"value\":0.29}}}\n",
+            "{\"resourceType\":\"PaymentReconciliation\",\"detail\":[{\"amount\":{\"value\":-5}},",
             "{\"request\":{\"reference\":\"Claim/c1\"},\"amount\":{\"value\":1}}]}",
         );
         let news =
@@ -176,7 +195,7 @@ mod tests {
         assert!(wrong(r#"{"resourceType":"Claim","id":"1","status":"old"}"#).contains("cannot be \"old\""));
         let response = r#"{"resourceType":"ClaimResponse","request":{"reference":"x"},"outcome":"error"}"#;
         assert!(wrong(response).contains("a reference like"));
-        let claim = r#"{"resourceType":"Claim","id":"1","status":"active","total":{"value":-1}}"#;
+        let claim = r#"{"resourceType":"Claim","id":"1","status":"active","total":{"value":1.005}}"#;
         assert!(wrong(claim).contains("an amount like 12.50"));
     }
 }
