@@ -143,9 +143,8 @@ impl Reference {
     fn claim(self) -> Result<String, String> {
         let path = self.reference.split("/_history/").next().unwrap_or_default();
         match path.rsplit_once('/') {
-            Some((kind, id)) if kind.rsplit('/').next() == Some("Claim") && !id.is_empty() => {
-                Ok(id.to_owned())
-            }
+            Some(("Claim", id)) if !id.is_empty() => Ok(id.to_owned()),
+            Some((server, id)) if server.contains("://") && !id.is_empty() => Ok(id.to_owned()),
             _ => Err(format!("a reference like \"Claim/c1\" was expected, but is {:?}", self.reference)),
         }
     }
@@ -178,7 +177,7 @@ mod tests {
             "\"total\":{\"value\":120.5}}\r\n\r\n",
             "{\"resourceType\":\"Patient\",\"id\":\"p\"}\n",
             "{\"resourceType\":\"ClaimResponse\",\"outcome\":\"complete\",",
-            "\"request\":{\"reference\":\"http://x/Claim/c1/_history/2\"},",
+            "\"request\":{\"reference\":\"http://x/claims/c1/_history/2\"},",
             "\"payment\":{\"amount\":{\"value\":0.29}}}\n",
             "{\"resourceType\":\"PaymentReconciliation\",\"detail\":[{\"amount\":{\"value\":-5}},",
             "{\"request\":{\"reference\":\"Claim/c1\"},\"amount\":{\"value\":1}}]}",
