@@ -40,12 +40,11 @@ pub(crate) fn land(
         database.execute(table, &[])?;
     }
     let builder = broker.consumer::<String, Json<Shipment>>().topic(SHIPMENTS).group("landing");
-    let mut consumer = builder.max_records(BATCH_RECORDS).build()?;
-    // Where to go on is for the database to say, also if it is a new one and the group had come further.
-    consumer.seek_to_beginning();
-    let mut sink = Sink::new(consumer, database)?;
-    while !packed.is_set() || sink.consumer().lag() > 0 {
-        sink.land(PATIENCE, |transaction, records| {
+    let mut sink = Sink::new(builder.max_records(BATCH_RECORDS).build()?, database)?;
+    loop {
+        // Asked before landing: what comes in between is landed in the next round.
+        let is_all_there = packed.is_set();
+        let landed = sink.land(PATIENCE, |transaction, records| {
             for record in records {
                 let source = source_of(&record)?;
                 if !insert(transaction, &source, &record.value()?)? {
@@ -55,8 +54,10 @@ pub(crate) fn land(
             }
             Ok::<_, Failure>(())
         })?;
+        if is_all_there && landed == 0 {
+            return Ok(sink.into_parts().1);
+        }
     }
-    Ok(sink.into_parts().1)
 }
 
 /// Whether the shipment was not there yet.

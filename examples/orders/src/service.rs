@@ -76,20 +76,21 @@ pub(crate) fn work(
     mut die_after: DieAfter,
 ) -> Result<Database, Failure> {
     let builder = broker.consumer::<String, Json<Order>>().topic(ORDERS).group(service.name);
-    let mut consumer = builder.max_records(BATCH_RECORDS).build()?;
-    // Where to go on is for the database to say, also if it is a new one and the group had come further.
-    consumer.seek_to_beginning();
-    let mut sink = Sink::new(consumer, database)?;
-    while !are_published.load(Ordering::Acquire) || sink.consumer().lag() > 0 {
-        sink.land(PATIENCE, |transaction, records| {
+    let mut sink = Sink::new(builder.max_records(BATCH_RECORDS).build()?, database)?;
+    loop {
+        // Asked before landing: what comes in between is landed in the next round.
+        let is_all_there = are_published.load(Ordering::Acquire);
+        let landed = sink.land(PATIENCE, |transaction, records| {
             for record in records {
                 (service.land)(transaction, &record.value()?)?;
                 die_after.step();
             }
             count(transaction, service, records.len())
         })?;
+        if is_all_there && landed == 0 {
+            return Ok(sink.into_parts().1);
+        }
     }
-    Ok(sink.into_parts().1)
 }
 
 fn count(transaction: &mut Transaction<'_>, service: &Service, orders: usize) -> Result<(), Failure> {

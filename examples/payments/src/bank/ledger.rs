@@ -66,20 +66,21 @@ pub(crate) fn keep(
     mut die_after: DieAfter,
 ) -> Result<Database, Failure> {
     let builder = broker.consumer::<String, Json<Transfer>>().topic(PAYMENTS).group("ledger");
-    let mut consumer = builder.max_records(BATCH_RECORDS).build()?;
-    // Where to go on is for the database to say, also if it is a new one and the group had come further.
-    consumer.seek_to_beginning();
-    let mut sink = Sink::new(consumer, database)?;
-    while !is_published.load(Ordering::Acquire) || sink.consumer().lag() > 0 {
-        sink.land(PATIENCE, |transaction, records| {
+    let mut sink = Sink::new(builder.max_records(BATCH_RECORDS).build()?, database)?;
+    loop {
+        // Asked before landing: what comes in between is landed in the next round.
+        let is_all_there = is_published.load(Ordering::Acquire);
+        let landed = sink.land(PATIENCE, |transaction, records| {
             for record in records {
                 book(transaction, &record.value()?)?;
                 die_after.step();
             }
             Ok::<_, Failure>(())
         })?;
+        if is_all_there && landed == 0 {
+            return Ok(sink.into_parts().1);
+        }
     }
-    Ok(sink.into_parts().1)
 }
 
 fn book(transaction: &mut Transaction<'_>, transfer: &Transfer) -> Result<(), Failure> {

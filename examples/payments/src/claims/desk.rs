@@ -33,12 +33,11 @@ pub(crate) fn keep(
     is_published: &AtomicBool,
 ) -> Result<Database, Failure> {
     let builder = broker.consumer::<String, Json<Event>>().topic(CLAIMS).group("desk");
-    let mut consumer = builder.max_records(BATCH_RECORDS).build()?;
-    // Where to go on is for the database to say, also if it is a new one and the group had come further.
-    consumer.seek_to_beginning();
-    let mut sink = Sink::new(consumer, database)?;
-    while !is_published.load(Ordering::Acquire) || sink.consumer().lag() > 0 {
-        sink.land(PATIENCE, |transaction, records| {
+    let mut sink = Sink::new(builder.max_records(BATCH_RECORDS).build()?, database)?;
+    loop {
+        // Asked before landing: what comes in between is landed in the next round.
+        let is_all_there = is_published.load(Ordering::Acquire);
+        let landed = sink.land(PATIENCE, |transaction, records| {
             for record in records {
                 let Event { claim: id, news } = record.value()?;
                 let mut claim = load(transaction, &id)?;
@@ -47,8 +46,10 @@ pub(crate) fn keep(
             }
             Ok::<_, Failure>(())
         })?;
+        if is_all_there && landed == 0 {
+            return Ok(sink.into_parts().1);
+        }
     }
-    Ok(sink.into_parts().1)
 }
 
 fn load(transaction: &mut Transaction<'_>, id: &str) -> Result<Claim, Failure> {
