@@ -7,10 +7,10 @@
 //! One column is ours: `Road`, for vehicles that drive on one.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
-use common::{Failure, about};
+use common::{Failure, about, about_line, write_file};
 use csv::StringRecord;
 
 use crate::position::{Feed, Place, Report};
@@ -21,7 +21,7 @@ pub(crate) fn read(path: &Path, feed: &mut Feed) -> Result<(), Failure> {
     let file = File::open(path).map_err(|error| about(path, error))?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let header = reader.headers().map_err(|error| about(path, error))?;
-    let columns = Columns::of(header).map_err(|reason| about(path, format!("line 1: {reason}")))?;
+    let columns = Columns::of(header).map_err(|reason| about_line(path, 1, reason))?;
     let mut line = StringRecord::new();
     loop {
         match reader.read_record(&mut line) {
@@ -31,7 +31,7 @@ pub(crate) fn read(path: &Path, feed: &mut Feed) -> Result<(), Failure> {
         }
         let number = line.position().map_or(0, csv::Position::line);
         let report = columns.report(&line, feed);
-        match report.map_err(|reason| about(path, format!("line {number}: {reason}")))? {
+        match report.map_err(|reason| about_line(path, number, reason))? {
             Some(report) => feed.reports.push(report),
             None => feed.without_place += 1,
         }
@@ -40,9 +40,7 @@ pub(crate) fn read(path: &Path, feed: &mut Feed) -> Result<(), Failure> {
 
 /// Writes the whole feed.
 pub(crate) fn write(path: &Path, feed: &Feed) -> Result<(), Failure> {
-    let file = File::create(path).map_err(|error| about(path, error))?;
-    let mut out = BufWriter::new(file);
-    write_lines(&mut out, feed).and_then(|()| out.flush()).map_err(|error| about(path, error))
+    write_file(path, |out| write_lines(out, feed))
 }
 
 fn write_lines(out: &mut impl Write, feed: &Feed) -> std::io::Result<()> {

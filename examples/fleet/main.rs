@@ -38,16 +38,15 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
-use common::{Failure, expect};
+use common::{Failure, Pace, expect, joined};
 use fastrand::Rng;
 use ottla::{Broker, Compaction, Retention, TopicConfig};
 
@@ -56,13 +55,14 @@ use crate::position::Feed;
 use crate::road::Road;
 use crate::rules::{Fence, News, Rules};
 use crate::show::Screen;
-use crate::time::Pace;
 
 const POSITIONS: &str = "positions";
 const LATEST: &str = "latest";
 const ALERTS: &str = "alerts";
 const RULES: &str = "rules";
 const PARTITIONS: u32 = 4;
+/// Of bytes in memory, and as good as none: a topic keeps everything there, as it does in a directory.
+const NO_LIMIT: u64 = 1 << 40;
 /// The pieces in which a log is compacted; the last one is left alone.
 const PIECE_BYTES: u64 = 256 << 10;
 
@@ -100,7 +100,7 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// Let time pass so many times as fast as it did [default: as fast as possible]
-    #[arg(long, value_name = "X", value_parser = factor)]
+    #[arg(long, value_name = "X", value_parser = Pace::parse_speed)]
     speed: Option<f64>,
 }
 
@@ -114,7 +114,7 @@ fn run(options: &Options) -> Result<String, Failure> {
     if let Some(injected) = injected {
         expect("entries into fences, of a fleet that was made to enter", batch.entries(), injected)?;
     }
-    let broker = open(options, &feed)?;
+    let broker = open(options)?;
     let sent = publish::already_sent(&broker, &feed)?;
     keep_to(&broker, &rules)?;
     let started = Instant::now();
@@ -150,18 +150,12 @@ fn feed(options: &Options) -> Result<(Feed, Rules, Option<u64>), Failure> {
     Ok((feed, rules, injected))
 }
 
-fn open(options: &Options, feed: &Feed) -> Result<Broker, Failure> {
+fn open(options: &Options) -> Result<Broker, Failure> {
     let broker = match &options.data_dir {
         Some(dir) => Broker::open(dir)?,
         None => Broker::in_memory(),
     };
-    let topic = || {
-        let topic = TopicConfig::new().partitions(PARTITIONS);
-        // In memory a topic holds 256 MiB unless it is told otherwise. Each partition gets an equal share,
-        // and here each could get everything.
-        let all = (feed.reports.len() as u64 * RECORD_BYTES).max(1 << 20) * u64::from(PARTITIONS);
-        if options.data_dir.is_none() { topic.memory_limit(all) } else { topic }
-    };
+    let topic = || TopicConfig::new().partitions(PARTITIONS).memory_limit(NO_LIMIT);
     broker.open_topic(POSITIONS, topic().retention(Retention::days(30)))?;
     let compaction = Compaction::by_key().min_dirty_percent(0);
     broker.open_topic(LATEST, topic().segment_bytes(PIECE_BYTES).compaction(compaction))?;
@@ -215,8 +209,8 @@ fn check(
     rules: &Rules,
     batch: &Batch,
 ) -> Result<String, Failure> {
-    expect("positions in the log", records_in(broker, POSITIONS)?, feed.reports.len() as u64)?;
-    expect("records of latest positions", records_in(broker, LATEST)?, batch.in_time_count())?;
+    expect("positions in the log", broker.describe_topic(POSITIONS)?.records(), feed.reports.len() as u64)?;
+    expect("records of latest positions", broker.describe_topic(LATEST)?.records(), batch.in_time_count())?;
     latest::ask_for_all(broker, feed, batch)?;
     let compacted = latest::compact(broker)?;
     let latest = latest::ask_for_all(broker, feed, batch)?;
@@ -255,16 +249,6 @@ fn print_counts(news: &BTreeSet<(String, i64, News)>, rules: &Rules) {
     }
 }
 
-/// How many records were ever sent to a topic.
-fn records_in(broker: &Broker, topic: &str) -> Result<u64, Failure> {
-    Ok(broker.describe_topic(topic)?.partitions.iter().map(|partition| partition.end_offset).sum())
-}
-
-/// A thread's result; its panic goes on here.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
-}
-
 fn count(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(range)
 }
@@ -272,11 +256,3 @@ fn count(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
 fn moment(text: &str) -> Result<i64, String> {
     time::parse(text).ok_or_else(|| "a time is like 2015-09-01T12:00:00".to_owned())
 }
-
-fn factor(text: &str) -> Result<f64, String> {
-    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
-    factor.ok_or_else(|| "it must be a number above 0".to_owned())
-}
-
-/// More than a record takes in a log.
-const RECORD_BYTES: u64 = 512;

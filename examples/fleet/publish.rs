@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use common::{Failure, Progress};
+use common::{Failure, Pace, Progress};
 use ottla::{Broker, Json, Timestamp};
 
 use crate::POSITIONS;
 use crate::position::{Feed, Position};
 use crate::show::Screen;
-use crate::time::Pace;
 
 /// How many of each vehicle's reports an earlier run has sent. What is in the log must be of this feed.
 ///

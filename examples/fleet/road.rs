@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use common::{Failure, about};
+use common::{Failure, about, about_line};
 use fastrand::Rng;
 
 use crate::time;
@@ -31,15 +31,13 @@ impl Road {
         let mut reader = csv::Reader::from_reader(file);
         let header = reader.headers().map_err(|error| about(path, error))?;
         if header.iter().map(str::trim).ne(["timestamp", "value"]) {
-            return Err(about(path, "line 1: the header must be timestamp,value"));
+            return Err(about_line(path, 1, "the header must be timestamp,value"));
         }
         let mut series = Vec::new();
         for line in reader.records() {
             let line = line.map_err(|error| about(path, error))?;
             let number = line.position().map_or(0, csv::Position::line);
-            let measured =
-                measurement(&line).map_err(|reason| about(path, format!("line {number}: {reason}")))?;
-            series.push(measured);
+            series.push(measurement(&line).map_err(|reason| about_line(path, number, reason))?);
         }
         Self::of(name, series).ok_or_else(|| about(path, "there are no measurements"))
     }

@@ -64,7 +64,7 @@ fn text(
     rows.sort_by_key(|(_, at, _)| -*at);
     let moving = rows.iter().filter(|(_, _, position)| position.speed > Some(STOPPED)).count();
     let slow = rows.iter().filter(|(_, _, position)| rules.slow_on(position).is_some()).count();
-    let alerts: u64 = broker.describe_topic(ALERTS)?.partitions.iter().map(|each| each.end_offset).sum();
+    let alerts = broker.describe_topic(ALERTS)?.records();
     let now = rows.first().map(|(_, at, _)| time::text(*at)).unwrap_or_default();
     let mut text = format!("fleet at {now:<19}   {sent} of {positions} positions\n");
     writeln!(
