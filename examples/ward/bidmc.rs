@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use common::{Failure, about};
+use common::{Failure, about, about_line};
 use csv::StringRecord;
 
 use crate::vitals::{Feed, Observation, Vitals};
@@ -27,8 +27,7 @@ pub(crate) fn read(path: &Path, text: &str, feed: &mut Feed) -> Result<(), Failu
     for line in reader.records() {
         let line = line.map_err(|error| about(path, error))?;
         let number = line.position().map_or(0, csv::Position::line);
-        let (time, vitals) =
-            second(&line, columns).map_err(|reason| about(path, format!("line {number}: {reason}")))?;
+        let (time, vitals) = second(&line, columns).map_err(|reason| about_line(path, number, reason))?;
         feed.observations.push(Observation { patient: patient.clone(), time, vitals });
     }
     Ok(())

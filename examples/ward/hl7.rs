@@ -4,11 +4,11 @@
 //! its LOINC code (<https://loinc.org>). Segments end with CR; LF and CRLF are taken too, and so are the
 //! framing bytes of MLLP. Segments, codes and message types that are not known here are passed over.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
+use std::io::Write;
 use std::path::Path;
 
-use common::{Failure, about};
+use common::{Failure, about, about_line, write_file};
 
 use crate::time;
 use crate::vitals::{Feed, Observation, Vitals};
@@ -18,7 +18,7 @@ pub(crate) fn read(path: &Path, text: &str, feed: &mut Feed) -> Result<(), Failu
     let text = text.replace("\r\n", "\n").replace(['\r', '\u{b}', '\u{1c}'], "\n");
     let mut message = Message::default();
     for (number, line) in text.lines().enumerate() {
-        let wrong = |reason: String| about(path, format!("line {}: {reason}", number + 1));
+        let wrong = |reason: String| about_line(path, number + 1, reason);
         match line.get(..3).unwrap_or(line) {
             "" => {}
             "MSH" => {
@@ -37,15 +37,10 @@ pub(crate) fn read(path: &Path, text: &str, feed: &mut Feed) -> Result<(), Failu
 
 /// Writes the whole feed, a message an observation.
 pub(crate) fn write(path: &Path, feed: &Feed) -> Result<(), Failure> {
-    let file = File::create(path).map_err(|error| about(path, error))?;
-    let mut out = BufWriter::new(file);
-    let mut write = || {
-        for (n, observation) in feed.observations.iter().enumerate() {
-            write_message(&mut out, n + 1, observation)?;
-        }
-        out.flush()
-    };
-    write().map_err(|error: std::io::Error| about(path, error))
+    write_file(path, |out| {
+        let mut numbered = (1..).zip(&feed.observations);
+        numbered.try_for_each(|(number, observation)| write_message(out, number, observation))
+    })
 }
 
 /// A file's text. Bytes that are no UTF-8 occur in names, which do not matter here.

@@ -37,16 +37,15 @@ mod time;
 mod vitals;
 
 use std::ops::RangeInclusive;
-use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
-use common::{Failure, expect};
+use common::{Failure, Pace, expect, joined};
 use fastrand::Rng;
 use ottla::{Broker, Compaction, Durability, Error, GroupState, TopicConfig};
 
@@ -54,7 +53,6 @@ use crate::bed::Kind;
 use crate::generate::{Generated, MIN_OBSERVATIONS};
 use crate::monitor::{Counter, Shift};
 use crate::show::Screen;
-use crate::time::Pace;
 use crate::vitals::Feed;
 
 const VITALS: &str = "vitals";
@@ -62,6 +60,8 @@ const BEDS: &str = "beds";
 const ALARMS: &str = "alarms";
 const GROUP: &str = "monitor";
 const PARTITIONS: u32 = 4;
+/// Of bytes in memory, and as good as none: a topic keeps everything there, as it does in a directory.
+const NO_LIMIT: u64 = 1 << 40;
 /// How often a member of the monitor crashes.
 const CRASHES: u64 = 2;
 
@@ -91,7 +91,7 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// Let time pass so many times as fast as it did [default: as fast as possible]
-    #[arg(long, value_name = "X", value_parser = factor)]
+    #[arg(long, value_name = "X", value_parser = Pace::parse_speed)]
     speed: Option<f64>,
 }
 
@@ -108,7 +108,7 @@ fn run(options: &Options) -> Result<String, Failure> {
         let found = batch::count(&expected, |kind| matches!(kind, Kind::Silent(_)));
         expect("leads that fell off, of those that were made to", found, silences)?;
     }
-    let broker = open(options, &feed)?;
+    let broker = open(options)?;
     let started = Instant::now();
     let Watched { crashes, rebalances } = watch(&broker, options, &feed)?;
     println!("sent and watched in {:.1?}", started.elapsed());
@@ -162,18 +162,12 @@ fn read(files: &[PathBuf]) -> Result<Feed, Failure> {
     Ok(feed)
 }
 
-fn open(options: &Options, feed: &Feed) -> Result<Broker, Failure> {
+fn open(options: &Options) -> Result<Broker, Failure> {
     let broker = match &options.data_dir {
         Some(dir) => Broker::open(dir)?,
         None => Broker::in_memory(),
     };
-    let topic = || {
-        let topic = TopicConfig::new().partitions(PARTITIONS);
-        // In memory a topic holds 256 MiB unless it is told otherwise. Each partition gets an equal share,
-        // and here each could get everything.
-        let all = (feed.observations.len() as u64 * RECORD_BYTES).max(1 << 20) * u64::from(PARTITIONS);
-        if options.data_dir.is_none() { topic.memory_limit(all) } else { topic }
-    };
+    let topic = || TopicConfig::new().partitions(PARTITIONS).memory_limit(NO_LIMIT);
     broker.open_topic(VITALS, topic())?;
     broker.open_topic(BEDS, topic().segment_bytes(1 << 20).compaction(Compaction::by_key()))?;
     // An alarm is on stable storage before anything else is done about its observation.
@@ -263,20 +257,8 @@ fn first_failure<A, B, C>(
     }
 }
 
-/// A thread's result; its panic goes on here.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
-}
-
 fn count(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(range)
 }
 
-fn factor(text: &str) -> Result<f64, String> {
-    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
-    factor.ok_or_else(|| "it must be a number above 0".to_owned())
-}
-
 const PATIENCE: Duration = Duration::from_secs(30);
-/// More than a record takes in a log.
-const RECORD_BYTES: u64 = 1_024;

@@ -144,7 +144,7 @@ impl<'a> Member<'a> {
     fn is_done(&self) -> ottla::Result<bool> {
         let nothing_comes =
             self.shift.all_sent.load(Ordering::Acquire) && self.shift.all_crashed.load(Ordering::Acquire);
-        Ok(nothing_comes && self.shift.broker.describe_group(GROUP)?.lag() == 0)
+        Ok(nothing_comes && self.shift.broker.lag(GROUP, VITALS)? == 0)
     }
 }
 

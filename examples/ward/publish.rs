@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{Failure, Progress};
+use common::{Failure, Pace, Progress};
 use ottla::{Broker, Json, Timestamp};
 
 use crate::VITALS;
 use crate::show::Screen;
-use crate::time::Pace;
 use crate::vitals::{Feed, Vitals};
 
 /// How many of each patient's observations an earlier run has sent. What is in the log must be of this feed.

@@ -59,7 +59,7 @@ fn text(
     rows.sort_by_key(|(_, bed)| (-i32::from(bed.alarm as u8), -i32::from(bed.score)));
     rows.truncate(ROWS * COLUMNS);
     rows.sort_by(|one, other| one.0.cmp(&other.0));
-    let alarms: u64 = broker.describe_topic(ALARMS)?.partitions.iter().map(|each| each.end_offset).sum();
+    let alarms = broker.describe_topic(ALARMS)?.records();
     let mut text = String::new();
     writeln!(
         text,

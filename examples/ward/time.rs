@@ -1,8 +1,5 @@
-//! Times: as HL7 writes them, `20240115203000`, with fractions of a second and an offset from UTC if there
-//! is one; and a pace at which events may happen.
-
-use std::thread;
-use std::time::{Duration, Instant};
+//! Times as HL7 writes them, `20240115203000`, with fractions of a second and an offset from UTC if there is
+//! one.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -51,32 +48,6 @@ pub(crate) fn readable(millis: i64) -> String {
 fn moment(millis: i64) -> DateTime {
     // Every time here was parsed, or is a little later than one that was.
     Offset::UTC.to_datetime(Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
-}
-
-/// Lets events happen as fast as they did, or `speed` times as fast.
-pub(crate) struct Pace {
-    speed: Option<f64>,
-    begin: Option<(i64, Instant)>,
-}
-
-impl Pace {
-    /// Without a speed nothing waits.
-    pub(crate) fn new(speed: Option<f64>) -> Self {
-        Self { speed, begin: None }
-    }
-
-    /// Waits until it is time for an event of this time, and calls `meanwhile` now and then.
-    pub(crate) fn wait_for(&mut self, millis: i64, mut meanwhile: impl FnMut()) {
-        let Some(speed) = self.speed else { return };
-        let (first, begin) = *self.begin.get_or_insert((millis, Instant::now()));
-        // A late event has had its time already.
-        let after = millis.saturating_sub(first).max(0) as f64 / 1e3 / speed;
-        let after = Duration::try_from_secs_f64(after).unwrap_or(Duration::MAX);
-        while let Some(left) = after.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) {
-            meanwhile();
-            thread::sleep(left.min(Duration::from_millis(100)));
-        }
-    }
 }
 
 #[cfg(test)]
