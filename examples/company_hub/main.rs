@@ -33,14 +33,13 @@ mod sales;
 mod web;
 
 use std::collections::BTreeMap;
-use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use clap::Parser;
-use common::{Failure, expect, finish};
+use common::{Failure, expect, finish, joined};
 use ottla::{Broker, OwnedRecord, TopicConfig};
 
 use crate::company::{Company, TOPICS};
@@ -48,6 +47,9 @@ use crate::dead_letters::DeadLetters;
 use crate::desks::{Known, Office};
 use crate::digest::Digest;
 use crate::readers::{digests, subscribe, subscribe_anew};
+
+/// Of bytes in memory, and as good as none: a topic keeps everything there, as it does in a directory.
+const NO_LIMIT: u64 = 1 << 40;
 
 /// A digest for each topic.
 type Digests = BTreeMap<String, Digest>;
@@ -84,10 +86,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<String, Failure> {
     let files = company::files(&options.input, options.seed, options.records, options.write.as_deref())?;
     let company = Company::of(&files);
-    let bytes: usize = files.iter().map(Vec::len).sum();
 
     let broker = open(options)?;
-    let (live, known) = day(&broker, &company, topic_config(options, bytes))?;
+    let (live, known) = day(&broker, &company)?;
     check_desks(&company, &known)?;
     report::print(&known)?;
 
@@ -118,20 +119,11 @@ fn open(options: &Options) -> Result<Broker, Failure> {
     })
 }
 
-/// One partition, so that a topic is one sequence, as its file was.
-fn topic_config(options: &Options, bytes: usize) -> TopicConfig {
-    let config = TopicConfig::new().partitions(1);
-    if options.data_dir.is_some() {
-        return config;
-    }
-    // In memory a topic drops its oldest records beyond a limit. Even the shortest line is a record of some
-    // 100 bytes.
-    config.memory_limit((bytes as u64 * 64).max(1 << 20))
-}
-
 /// All areas publish while all desks read, and somebody follows everything: the digests of that one, and what
 /// the desks know.
-fn day(broker: &Broker, company: &Company, config: TopicConfig) -> Result<(Digests, [Known; 4]), Failure> {
+fn day(broker: &Broker, company: &Company) -> Result<(Digests, [Known; 4]), Failure> {
+    // One partition, so that a topic is one sequence, as its file was.
+    let config = TopicConfig::new().partitions(1).memory_limit(NO_LIMIT);
     let mut follower = subscribe(broker, "follower")?; // before there is a topic
     for topic in TOPICS {
         broker.open_topic(topic, config.clone())?;
@@ -151,11 +143,6 @@ fn day(broker: &Broker, company: &Company, config: TopicConfig) -> Result<(Diges
         published?;
         Ok((live?, [web?, production?, energy?, sales?]))
     })
-}
-
-/// A thread's result; its panic goes on here.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 /// A group that has never read anything reads everything, and then everything once more.
