@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use common::{Failure, about};
+use common::{Failure, about, about_line};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -82,7 +82,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Event<Order>>, Failure> {
     let events = lines.filter(|(_, line)| !line.trim().is_empty());
     let orders = events.map(|(at, line)| {
         parse(line).map_err(|reason| {
-            about(file, format!("line {}: {reason}; expected an order as a CloudEvent 1.0 in JSON", at + 1))
+            about_line(file, at + 1, format!("{reason}; expected an order as a CloudEvent 1.0 in JSON"))
         })
     });
     let orders = orders.collect::<Result<Vec<_>, _>>()?;

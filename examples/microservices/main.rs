@@ -42,7 +42,7 @@ use ottla::{Broker, Compaction, TopicConfig};
 
 use crate::event::{Event, Order};
 use crate::expected::Expected;
-use crate::service::{records_in, waiting};
+use crate::service::records_in;
 use crate::shop::Shop;
 
 const ORDERS: &str = "orders";
@@ -51,6 +51,8 @@ const SHIPMENTS: &str = "shipments";
 const STATES: &str = "order-states";
 
 const PARTITIONS: u32 = 4;
+/// Of bytes in memory, and as good as none: a topic keeps everything there, as it does in a directory.
+const NO_LIMIT: u64 = 1 << 40;
 /// So many orders come while the inventory is down.
 const OUTAGE: usize = 500;
 
@@ -89,7 +91,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<String, Failure> {
     let orders = orders(options)?;
-    let broker = open(options, orders.len() as u64)?;
+    let broker = open(options)?;
     let outage = trade(&broker, &orders, options.stock)?;
     let seen = check(&broker, &Expected::of(&orders, options.stock), &outage)?;
     broker.close()?;
@@ -107,17 +109,12 @@ fn orders(options: &Options) -> Result<Vec<Event<Order>>, Failure> {
     Ok(orders)
 }
 
-fn open(options: &Options, orders: u64) -> Result<Broker, Failure> {
-    let mut config = TopicConfig::new().partitions(PARTITIONS);
+fn open(options: &Options) -> Result<Broker, Failure> {
     let broker = match &options.data_dir {
         Some(dir) => Broker::open(dir)?,
-        None => {
-            // In memory a topic drops its oldest records beyond a limit, of which each partition has its
-            // share.
-            config = config.memory_limit((orders * 1_024 * u64::from(PARTITIONS)).max(1 << 20));
-            Broker::in_memory()
-        }
+        None => Broker::in_memory(),
     };
+    let config = TopicConfig::new().partitions(PARTITIONS).memory_limit(NO_LIMIT);
     for topic in [ORDERS, INVENTORY, SHIPMENTS] {
         broker.open_topic(topic, config.clone())?;
     }
@@ -164,13 +161,13 @@ fn with_an_outage<'scope>(
 
     let answered = records_in(broker, INVENTORY)?;
     let alone = shop.send(meanwhile)?;
-    let waited = waiting(broker, inventory::GROUP, ORDERS)?;
+    let waited = broker.lag(inventory::GROUP, ORDERS)?;
     expect("acknowledged while the inventory was down", alone.acknowledged(), down as u64)?;
     expect("orders that wait", waited, down as u64)?;
     expect("answers of an inventory that is down", records_in(broker, INVENTORY)? - answered, 0)?;
 
     let inventory = start()?.catch_up(broker)?;
-    let caught_up = waited - waiting(broker, inventory::GROUP, ORDERS)?;
+    let caught_up = waited - broker.lag(inventory::GROUP, ORDERS)?;
     expect("orders worked off afterwards", caught_up, waited)?;
     if waited > 0 {
         println!("a send took {} with all services up", up.summary());

@@ -2,11 +2,10 @@
 //! told to.
 
 use std::collections::BTreeMap;
-use std::panic;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-use common::Failure;
+use common::{Failure, joined};
 use ottla::{Broker, Consumer, Error, Json, WakeHandle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,8 +51,7 @@ impl<'scope> Service<'scope> {
     /// Takes it down.
     pub(crate) fn stop(self) -> Result<(), Failure> {
         self.wake.wake();
-        let ended = self.thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
-        ended.map_err(|failure| format!("{}: {failure}", self.group).into())
+        joined(self.thread).map_err(|failure| format!("{}: {failure}", self.group).into())
     }
 }
 
@@ -74,17 +72,9 @@ fn serve<D: Serialize + DeserializeOwned + 'static>(
     }
 }
 
-/// How many records of a topic a group has not committed, whether it has members or not.
-pub(crate) fn waiting(broker: &Broker, group: &str, topic: &str) -> Result<u64, Failure> {
-    let committed = broker.committed_offsets(group);
-    let committed = committed.iter().filter(|(partition, _)| partition.topic == topic);
-    let committed: u64 = committed.map(|(_, committed)| committed.offset).sum();
-    Ok(records_in(broker, topic)? - committed)
-}
-
 /// How many records a topic holds.
 pub(crate) fn records_in(broker: &Broker, topic: &str) -> Result<u64, Failure> {
-    Ok(broker.describe_topic(topic)?.partitions.iter().map(|partition| partition.end_offset).sum())
+    Ok(broker.describe_topic(topic)?.records())
 }
 
 /// A map that can be compared.
