@@ -25,6 +25,8 @@ use ottla::{Broker, Consumer, Error, Records, TopicConfig};
 
 const TOPIC: &str = "tasks";
 const PARTITIONS: u32 = 6;
+/// Of bytes in memory, and as good as none: a topic keeps everything there, as it does in a directory.
+const NO_LIMIT: u64 = 1 << 40;
 const MEMBERS: usize = 3;
 /// The groups that have a copy each.
 const GROUPS: [&str; 3] = ["billing", "audit", "statistics"];
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<String, Failure> {
     let tasks = tasks(options)?;
-    let broker = open(options, &tasks)?;
+    let broker = open(options)?;
     forget_groups(&broker)?;
     publish(&broker, &tasks)?;
 
@@ -114,18 +116,12 @@ fn tasks(options: &Options) -> Result<Vec<String>, Failure> {
     Ok(tasks)
 }
 
-fn open(options: &Options, tasks: &[String]) -> Result<Broker, Failure> {
-    let topic = TopicConfig::new().partitions(PARTITIONS);
-    if let Some(dir) = &options.data_dir {
-        let broker = Broker::open(dir)?;
-        broker.open_topic(TOPIC, topic)?;
-        return Ok(broker);
-    }
-    // In memory a topic drops its oldest records beyond a limit; each partition could hold them all.
-    let bytes: usize = tasks.iter().map(|task| task.len() + 64).sum();
-    let limit = (bytes as u64 * u64::from(PARTITIONS)).max(1 << 20);
-    let broker = Broker::in_memory();
-    broker.open_topic(TOPIC, topic.memory_limit(limit))?;
+fn open(options: &Options) -> Result<Broker, Failure> {
+    let broker = match &options.data_dir {
+        Some(dir) => Broker::open(dir)?,
+        None => Broker::in_memory(),
+    };
+    broker.open_topic(TOPIC, TopicConfig::new().partitions(PARTITIONS).memory_limit(NO_LIMIT))?;
     Ok(broker)
 }
 
@@ -172,7 +168,7 @@ fn share(broker: &Broker) -> Result<Vec<Vec<Place>>, Failure> {
     let members = (0..MEMBERS).map(|_| join(broker, "sharing", 100));
     let mut members = members.collect::<Result<Vec<_>, _>>()?;
     let mut parts = vec![Vec::new(); MEMBERS];
-    while broker.describe_group("sharing")?.lag() > 0 {
+    while broker.lag("sharing", TOPIC)? > 0 {
         for (member, part) in members.iter_mut().zip(&mut parts) {
             let records = member.poll(Duration::ZERO)?;
             part.extend(places(&records));
