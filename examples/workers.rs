@@ -61,7 +61,7 @@ fn main() -> ExitCode {
 /// Sends orders and has them packed; whether all went as it should.
 fn run(broker: &Broker) -> Result<bool> {
     broker.open_topic("orders", TopicConfig::new().partitions(PARTITIONS))?;
-    let left_over = ["packing", "audit"].map(|group| open_orders(broker, group));
+    let left_over = [broker.lag("packing", "orders")?, broker.lag("audit", "orders")?];
     let all_sent = AtomicBool::new(false);
 
     let (packed, audited) = thread::scope(|scope| -> Result<_> {
@@ -103,15 +103,6 @@ fn send(broker: &Broker, all_sent: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// How many orders a group has not worked off.
-fn open_orders(broker: &Broker, group: &str) -> u64 {
-    let committed = broker.committed_offsets(group);
-    let description = broker.describe_topic("orders");
-    let partitions = description.iter().flat_map(|topic| &topic.partitions);
-    let ends = partitions.map(|partition| partition.end_offset).sum::<u64>();
-    ends - committed.values().map(|committed| committed.offset).sum::<u64>()
-}
-
 /// What a worker has packed, and how much of that it did not commit.
 #[derive(Default)]
 struct Packed {
@@ -124,7 +115,7 @@ fn pack(broker: &Broker, all_sent: &AtomicBool, ending: Ending) -> Result<Packed
     let mut member: Member = broker.consumer().topic("orders").group("packing").max_records(100).build()?;
     let mut packed = Packed::default();
     // Who has nothing left waits for the others: they might die.
-    while !all_sent.load(Ordering::Acquire) || open_orders(broker, "packing") > 0 {
+    while !all_sent.load(Ordering::Acquire) || broker.lag("packing", "orders")? > 0 {
         let records = member.poll(Duration::from_millis(10))?;
         for (number, order) in records.iter().enumerate() {
             packed.orders.push((order.partition(), order.offset()));

@@ -28,10 +28,9 @@ pub(crate) fn rebuild(broker: &Broker, group: &str, messages: u64) -> Result<Mar
         }
         consumer.commit(&records)?;
     }
-    let lag = consumer.lag();
-    let committed: u64 = broker.committed_offsets(group).values().map(|committed| committed.offset).sum();
-    if (seen, lag, committed) != (messages, 0, messages) {
-        let found = format!("saw {seen} messages, {lag} are left, and committed {committed}");
+    let (left, uncommitted) = (consumer.lag(), broker.lag(group, TOPIC)?);
+    if (seen, left, uncommitted) != (messages, 0, 0) {
+        let found = format!("saw {seen}, {left} are left, and {uncommitted} are not committed");
         return Err(format!("{group}: of {messages} messages it {found}").into());
     }
     Ok(market)

@@ -45,6 +45,8 @@ type Key = Option<String>;
 
 const TOPIC: &str = "exchange";
 const PARTITIONS: u32 = 4;
+/// Of bytes in memory, and as good as none: a topic keeps everything there, as it does in a directory.
+const NO_LIMIT: u64 = 1 << 40;
 const GROUPS: [&str; 2] = ["surveillance", "analytics"];
 
 fn main() -> ExitCode {
@@ -65,7 +67,7 @@ fn run() -> Result<(), Failure> {
     let options = Options::parse(env::args_os().skip(1))?;
     let bytes = day(&options.source)?;
     let feed = Feed::of_file(&bytes)?;
-    let broker = open(options.data_dir.as_deref(), bytes.len() as u64, feed.messages())?;
+    let broker = open(options.data_dir.as_deref())?;
     let markets = stream(&broker, &feed)?;
     broker.close()?;
     report::report(&feed, &markets, matches!(options.source, Source::Generator { .. }))
@@ -88,16 +90,12 @@ fn about(file: &Path, error: impl Error) -> Failure {
     format!("{}: {error}", file.display()).into()
 }
 
-fn open(data_dir: Option<&Path>, bytes: u64, messages: u64) -> Result<Broker, Failure> {
+fn open(data_dir: Option<&Path>) -> Result<Broker, Failure> {
     let broker = match data_dir {
         Some(dir) => Broker::open(dir)?,
         None => Broker::in_memory(),
     };
-    // In memory a topic drops its oldest records beyond a limit, of which each partition has an equal share.
-    // Here each could hold the whole day.
-    let whole_day = bytes + messages * RECORD_OVERHEAD_BYTES;
-    let limit = (whole_day * u64::from(PARTITIONS)).max(1 << 20);
-    broker.open_topic(TOPIC, TopicConfig::new().partitions(PARTITIONS).memory_limit(limit))?;
+    broker.open_topic(TOPIC, TopicConfig::new().partitions(PARTITIONS).memory_limit(NO_LIMIT))?;
     Ok(broker)
 }
 
@@ -125,6 +123,3 @@ fn stream(broker: &Broker, feed: &Feed<'_>) -> Result<[Market; GROUPS.len()], Fa
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
-
-/// More than what a record takes in the log beside its value.
-const RECORD_OVERHEAD_BYTES: u64 = 128;
