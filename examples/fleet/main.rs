@@ -37,15 +37,13 @@ mod track;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use clap::Parser;
-use clap::builder::RangedI64ValueParser;
+use clap::{Parser, value_parser};
 use common::{Failure, Pace, expect, joined};
 use fastrand::Rng;
 use ottla::{Broker, Compaction, Retention, TopicConfig};
@@ -79,7 +77,8 @@ struct Options {
     #[arg(long, value_name = "FENCE", allow_hyphen_values = true)]
     fence: Vec<Fence>,
     /// Below this share of a road's free flow a vehicle is slow
-    #[arg(long, value_name = "PERCENT", default_value_t = 60, value_parser = count(1..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = 60,
+          value_parser = value_parser!(u32).range(1..=100))]
     congested_below: u32,
     /// Replay from this moment on, like 2015-09-01T12:00:00 [default: half way]
     #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -91,10 +90,12 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Invent so many vehicles
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = count(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 200,
+          value_parser = value_parser!(u32).range(1..=100_000))]
     vehicles: u32,
     /// Invent so many positions of each
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = count(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 500,
+          value_parser = value_parser!(u32).range(1..=1_000_000))]
     positions: u32,
     /// Write the invented fleet to this file
     #[arg(long, value_name = "FILE")]
@@ -247,10 +248,6 @@ fn print_counts(news: &BTreeSet<(String, i64, News)>, rules: &Rules) {
             News::SlowedDown(road) => println!("{road}: {count} times below {}", rules.limit_text(road)),
         }
     }
-}
-
-fn count(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(range)
 }
 
 fn moment(text: &str) -> Result<i64, String> {

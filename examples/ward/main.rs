@@ -36,15 +36,13 @@ mod show;
 mod time;
 mod vitals;
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-use clap::builder::RangedI64ValueParser;
+use clap::{Parser, value_parser};
 use common::{Failure, Pace, expect, joined};
 use fastrand::Rng;
 use ottla::{Broker, Compaction, Durability, Error, GroupState, TopicConfig};
@@ -78,11 +76,11 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Invent so many patients
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = count(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = value_parser!(u32).range(1..=10_000))]
     patients: u32,
     /// Invent so many observations of each, one every ten seconds
     #[arg(long, value_name = "N", default_value_t = 720,
-          value_parser = count(i64::from(MIN_OBSERVATIONS)..=1_000_000))]
+          value_parser = value_parser!(u32).range(i64::from(MIN_OBSERVATIONS)..=1_000_000))]
     observations: u32,
     /// So many of the patients get worse
     #[arg(long, value_name = "N", default_value_t = 7)]
@@ -255,10 +253,6 @@ fn first_failure<A, B, C>(
             Err(first.into_iter().chain(after).next().expect("one of them has failed"))
         }
     }
-}
-
-fn count(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(range)
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
