@@ -39,3 +39,27 @@ impl Pace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_a_number_above_0() {
+        assert_eq!(Pace::parse_speed("0.5"), Ok(0.5));
+        for wrong in ["", "0", "-1", "inf", "NaN", "fast"] {
+            assert!(Pace::parse_speed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_an_event_that_is_later_than_the_first_one_waits() {
+        let (mut pace, mut turns) = (Pace::new(Some(1_000.0)), 0);
+        pace.wait_for(5_000, || turns += 1);
+        pace.wait_for(-5_000, || turns += 1);
+        assert_eq!(turns, 0);
+        pace.wait_for(65_000, || turns += 1);
+        assert!(turns > 0);
+        Pace::new(None).wait_for(i64::MAX, || unreachable!("without a speed nothing waits"));
+    }
+}
