@@ -120,6 +120,13 @@ struct Memory {
     sought: BTreeMap<Place, u64>,
 }
 
+/// What the database holds for each span, and where the consumer is to go if it is elsewhere.
+#[derive(Default)]
+struct Comparison {
+    stored: Vec<Option<SinkProgress>>,
+    misplaced: Vec<(Place, u64)>,
+}
+
 /// How an attempt to land records ended, if not with an error.
 enum Attempt {
     Landed,
@@ -217,10 +224,9 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
         }
         let places = self.consumer.places();
         let mut transaction = self.store.begin()?;
-        let (_, misplaced) =
-            compare::<_, _, S, E>(&self.consumer, &mut self.memory, &mut transaction, &places)?;
+        let found = compare::<_, _, S, E>(&self.consumer, &mut self.memory, &mut transaction, &places)?;
         drop(transaction);
-        misplaced.into_iter().for_each(|(place, offset)| self.consumer.go_to(place, offset));
+        found.misplaced.into_iter().for_each(|(place, offset)| self.consumer.go_to(place, offset));
         self.consumer.set_placed();
         Ok(())
     }
@@ -240,12 +246,12 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
         }
         let Self { consumer, store, memory } = self;
         let mut transaction = store.begin()?;
-        let (stored, misplaced) = compare::<_, _, S, E>(consumer, memory, &mut transaction, spans)?;
-        if !misplaced.is_empty() {
-            return Ok(Attempt::Misplaced(misplaced));
+        let found = compare::<_, _, S, E>(consumer, memory, &mut transaction, spans)?;
+        if !found.misplaced.is_empty() {
+            return Ok(Attempt::Misplaced(found.misplaced));
         }
         apply(&mut transaction, records)?;
-        for (span, before) in spans.iter().zip(stored) {
+        for (span, before) in spans.iter().zip(found.stored) {
             let of = partition(consumer.group_name(), span);
             let new = SinkProgress { log_id: span.log_id, next_offset: span.end };
             if !S::store_progress(&mut transaction, &of, before, new)? {
@@ -276,30 +282,28 @@ fn partition<'a>(sink: &'a str, span: &'a Span) -> SinkPartition<'a> {
     SinkPartition { sink, topic: &span.topic, partition: span.place.1 }
 }
 
-/// What the database holds for each span, and where the consumer is to go in partitions in which it is
-/// elsewhere.
+/// Compares where spans begin with what the database holds.
 fn compare<K, V, S, E>(
     consumer: &Consumer<K, V>,
     memory: &mut Memory,
     transaction: &mut S::Transaction<'_>,
     spans: &[Span],
-) -> Result<(Vec<Option<SinkProgress>>, Vec<(Place, u64)>), E>
+) -> Result<Comparison, E>
 where
     K: Codec,
     V: Codec,
     S: TransactionalStore,
     E: From<Error> + From<S::Error>,
 {
-    let mut stored = Vec::with_capacity(spans.len());
-    let mut misplaced = Vec::new();
+    let mut found = Comparison::default();
     for span in spans {
         let progress = S::load_progress(transaction, &partition(consumer.group_name(), span))?;
         if let Some(offset) = memory.place_of(consumer, span, progress)? {
-            misplaced.push((span.place, offset));
+            found.misplaced.push((span.place, offset));
         }
-        stored.push(progress);
+        found.stored.push(progress);
     }
-    Ok((stored, misplaced))
+    Ok(found)
 }
 
 impl Memory {
