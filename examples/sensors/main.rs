@@ -40,15 +40,14 @@ mod score;
 mod series;
 mod watch;
 
-use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use clap::Parser;
-use common::Failure;
+use common::{Failure, joined};
 use ottla::{Broker, Clock, ManualClock, SystemClock};
 
 use crate::averages::{Averages, Found, MEMBERS};
@@ -176,9 +175,4 @@ fn stream(
         Ok::<_, Failure>(())
     })?;
     averages.check(feed)
-}
-
-/// A thread's result; its panic goes on here.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }

@@ -149,6 +149,9 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     /// they were read is stored with it, and the transaction is committed. Returns how many records were
     /// landed; 0 if none came within `timeout`, as with [`Consumer::poll`].
     ///
+    /// The error `E` is yours: one that those of Ottla and of the store turn into, such as a boxed one. The
+    /// compiler cannot guess it, so end `apply` with `Ok::<_, E>(())`.
+    ///
     /// `apply` is called again, with a new transaction, if another instance has landed the same records
     /// meanwhile. What it does outside the transaction is not undone. Blocks for as long as the database and
     /// a sync of the log take.
@@ -196,8 +199,8 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     }
 
     /// The consumer that the records come from: for its lag, its assignment, its
-    /// [`WakeHandle`](crate::WakeHandle). Where it is in its partitions is seen to by [`land`](Self::land), so
-    /// ask for the lag behind that: `land` with [`Duration::ZERO`] that returns 0 has caught up.
+    /// [`WakeHandle`](crate::WakeHandle). Where it is in its partitions is seen to by [`land`](Self::land),
+    /// so ask for the lag behind that: `land` with [`Duration::ZERO`] that returns 0 has caught up.
     pub fn consumer(&self) -> &Consumer<K, V> {
         &self.consumer
     }

@@ -23,13 +23,12 @@ mod event;
 mod landing;
 mod stage;
 
-use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use clap::Parser;
-use common::Failure;
+use common::{Failure, joined};
 use database::kills::DieAfter;
 use database::{Database, Home};
 use ottla::{Broker, TopicConfig};
@@ -112,9 +111,4 @@ fn flow(
         println!("{} picked, {} packed in this run", picking?, packing?);
         landing
     })
-}
-
-/// A thread's result; its panic goes on here.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }

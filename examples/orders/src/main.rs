@@ -22,14 +22,13 @@ mod check;
 mod doorbell;
 mod service;
 
-use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use clap::Parser;
-use common::Failure;
+use common::{Failure, joined};
 use database::kills::DieAfter;
 use database::{Database, Home};
 use ottla::Broker;
@@ -96,9 +95,4 @@ fn serve(
         ended
     })?;
     ended.try_into().map_err(|_| "each service has a database".into())
-}
-
-/// A thread's result; its panic goes on here.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }

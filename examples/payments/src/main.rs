@@ -28,15 +28,14 @@ mod claims;
 mod lacking;
 
 use std::fs;
-use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, value_parser};
-use common::{Failure, about};
+use common::{Failure, about, joined};
 use database::kills::DieAfter;
 use database::{Database, Home};
 use ottla::{Broker, Durability, TopicConfig};
@@ -173,9 +172,4 @@ fn land_while(
         is_published.store(true, Ordering::Release);
         published.and(joined(landing))
     })
-}
-
-/// A thread's result; its panic goes on here.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
