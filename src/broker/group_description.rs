@@ -86,7 +86,8 @@ pub struct GroupPartition {
 }
 
 impl GroupDescription {
-    /// How many offsets the group is behind, over all partitions.
+    /// How many offsets the group is behind, over all partitions of all topics of which it reads or has
+    /// committed something. In one topic: [`Broker::lag`](crate::Broker::lag).
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.partitions.values().map(|partition| partition.lag).sum()

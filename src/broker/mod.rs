@@ -349,6 +349,10 @@ impl Broker {
     ///
     /// A segment that is written to ends for its age with the next record, or at once if nobody uses it.
     ///
+    /// What it returns is what this call did. What the background has done before is not in it; set
+    /// [`housekeeping_interval`](BrokerBuilder::housekeeping_interval) to `Duration::MAX` to do all of it
+    /// here.
+    ///
     /// ```
     /// use ottla::{Broker, Retention, TopicConfig};
     ///
