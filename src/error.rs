@@ -178,8 +178,7 @@ pub enum Error {
 
     /// A consumer was built without topics, or with both subscribed and hand-assigned ones.
     #[error(
-        "a consumer needs topics (topic, topics, topics_matching) or partitions assigned by hand (assign), \
-        and has {found}"
+        "a consumer needs topics (topic, topics, topics_matching) or partitions (assign); it has {found}"
     )]
     InvalidSubscription {
         /// What the builder was given.
@@ -223,13 +222,9 @@ pub enum Error {
     #[error("this consumer has no group to commit offsets for, or read them of; name one on its builder")]
     NoGroup,
 
-    /// The position is outside what the partition holds: retention or a bound took the records, or a
-    /// seek missed. Seek to go on, or choose a policy with
-    /// [`ConsumerBuilder::on_out_of_range`](crate::ConsumerBuilder::on_out_of_range).
-    #[error(
-        "offset {requested} of {partition} is out of range: it begins with {earliest}, \
-        and the next record will be {latest}"
-    )]
+    /// The position is outside what the partition holds: retention or a bound took the records, or a seek
+    /// missed. Seek, or choose a policy: [`on_out_of_range`](crate::ConsumerBuilder::on_out_of_range).
+    #[error("offset {requested} of {partition} is out of range: the log goes from {earliest} to {latest}")]
     OffsetOutOfRange {
         /// The partition.
         partition: TopicPartition,
@@ -284,10 +279,7 @@ pub enum Error {
     /// The group has members, whose offsets only they commit. Close or drop its consumers first. A static
     /// member that is gone is one until its `instance_timeout` is over or it is
     /// [removed](crate::Broker::remove_instance).
-    #[error(
-        "group {group:?} has members, whose offsets only they commit: close or drop its consumers first, \
-        and wait for its instances to time out or remove them"
-    )]
+    #[error("group {group:?} has members, whose offsets only they commit: close its consumers first")]
     GroupInUse {
         /// The group.
         group: String,
@@ -329,6 +321,14 @@ pub enum Error {
         partition: TopicPartition,
         /// The group of the sink's consumer.
         group: String,
+    },
+
+    /// The store of a [`Sink`](crate::Sink) refuses progress though what it holds is what was expected. Mend
+    /// its [`store_progress`](crate::TransactionalStore::store_progress).
+    #[error("the sink's store refuses progress of {partition}, though nobody else has stored any")]
+    ProgressRefused {
+        /// The partition.
+        partition: TopicPartition,
     },
 
     /// This member did not poll for longer than its

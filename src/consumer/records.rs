@@ -37,10 +37,6 @@ impl PartitionRun {
         &self.topic
     }
 
-    pub(super) fn shared_topic(&self) -> Arc<str> {
-        Arc::clone(&self.topic)
-    }
-
     pub(super) fn place(&self) -> Place {
         self.place
     }

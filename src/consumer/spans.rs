@@ -2,10 +2,12 @@
 
 use super::Consumer;
 use super::assigned::Assigned;
-use super::records::{PartitionRun, Records};
+use super::policy::OutOfRange;
+use super::records::Records;
 use crate::error::{Error, Result};
 use crate::group::Place;
 use crate::ids::TopicPartition;
+use crate::log::Files;
 use crate::record::codec::Codec;
 use crate::sync::Arc;
 
@@ -22,6 +24,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    fn of(assigned: &Assigned, start: u64, end: u64) -> Self {
+        let (topic, log_id) = (assigned.shared_topic_name(), assigned.log().identity().id);
+        Self { topic, place: assigned.place(), log_id, start, end }
+    }
+
     pub(crate) fn topic_partition(&self) -> TopicPartition {
         TopicPartition::new(&*self.topic, self.place.1)
     }
@@ -62,61 +69,101 @@ impl<K: Codec, V: Codec> Consumer<K, V> {
         self.placed = Some(self.subscription.revision());
     }
 
-    /// It is a consumer like others again.
-    pub(crate) fn leave_sink(&mut self) {
-        self.placed = None;
+    /// It is a consumer like others, or the sink is to look anew where each partition goes on.
+    pub(crate) fn take_placed(&mut self) -> Option<u64> {
+        self.placed.take()
     }
 
-    /// Where the consumer is in each partition: spans of nothing.
+    /// Undoes [`take_placed`](Self::take_placed).
+    pub(crate) fn restore_placed(&mut self, placed: Option<u64>) {
+        self.placed = placed;
+    }
+
+    /// What a poll does for the group, without reading anything.
+    pub(crate) fn keep_up(&mut self) -> Result<()> {
+        self.poll_begins()?;
+        self.subscription.read_files(Files::Here);
+        let outcome = self.follow();
+        self.poll_ends();
+        outcome
+    }
+
+    /// Where the consumer is in each partition that is still there: spans of nothing.
     pub(crate) fn places(&self) -> Vec<Span> {
-        let span = |assigned: &Assigned| Span {
-            topic: assigned.shared_topic_name(),
-            place: assigned.place(),
-            log_id: assigned.log().identity().id,
-            start: assigned.position(),
-            end: assigned.position(),
-        };
-        self.subscription.iter().map(span).collect()
+        let there = self.subscription.iter().filter(|assigned| !assigned.is_lost() && !assigned.is_deleted());
+        let spans = there.map(|assigned| Span::of(assigned, assigned.position(), assigned.position()));
+        spans.collect()
     }
 
     /// What these records, of the last poll, span in each partition.
-    pub(crate) fn spans(&self, records: &Records<K, V>) -> Vec<Span> {
+    pub(crate) fn spans(&self, records: &Records<K, V>) -> Result<Vec<Span>> {
         let mut spans: Vec<Span> = Vec::new();
         for run in records.runs() {
             match spans.iter_mut().find(|span| span.place == run.place()) {
                 Some(span) => span.end = run.end_offset(),
-                None => spans.push(self.span(run)),
+                None => {
+                    let assigned = self.assigned(run.place())?;
+                    spans.push(Span::of(assigned, run.start_offset(), run.end_offset()));
+                }
             }
         }
-        spans
-    }
-
-    fn span(&self, run: &PartitionRun) -> Span {
-        let log_id = self.subscription.find(run.place()).map_or(0, |assigned| assigned.log().identity().id);
-        let (topic, place) = (run.shared_topic(), run.place());
-        Span { topic, place, log_id, start: run.start_offset(), end: run.end_offset() }
+        Ok(spans)
     }
 
     /// The earliest offset and the next one to be given in the partition.
     pub(crate) fn range(&self, span: &Span) -> Result<(u64, u64)> {
-        let log = self.subscription.get(&span.topic, span.place.1)?.log();
+        let log = self.assigned(span.place)?.log();
         Ok((log.start_offset(), log.end_offset()))
     }
 
-    /// Whether the group has committed an offset of the partition.
-    pub(crate) fn has_committed(&self, span: &Span) -> bool {
-        self.coordinator.committed().get(self.group_name(), span.place).is_some()
+    /// Where a sink begins of which the database knows nothing: where the consumer is; or, if the group has
+    /// committed something and the database is another one, with what is there.
+    pub(crate) fn first_to_land(&self, span: &Span) -> Result<u64> {
+        match self.coordinator.committed().get(self.group_name(), span.place) {
+            Some(_) => Ok(self.range(span)?.0),
+            None => Ok(span.start),
+        }
     }
 
-    /// Goes on from `offset`, if the partition is still this consumer's.
-    pub(crate) fn go_to(&mut self, place: Place, offset: u64) {
+    /// Whether what lies from `offset` to where the span begins is gone, and the consumer was told to go on
+    /// without it.
+    pub(crate) fn passes_over(&self, offset: u64, span: &Span, earliest: u64) -> bool {
+        offset < span.start
+            && match self.subscription.policy() {
+                OutOfRange::Error => false,
+                // The log's start only rises: where the consumer was sent then, it has begun since.
+                OutOfRange::Earliest => span.end > span.start && span.start <= earliest,
+                OutOfRange::Latest => offset < earliest,
+            }
+    }
+
+    /// Goes on from `offset`, if the partition is still this consumer's; whether that is ahead.
+    pub(crate) fn go_to(&mut self, place: Place, offset: u64) -> bool {
         let found = self.subscription.iter_mut().find(|assigned| assigned.place() == place);
-        found.into_iter().for_each(|assigned| assigned.seek(offset));
+        found.is_some_and(|assigned| {
+            let is_ahead = assigned.position() < offset;
+            assigned.seek(offset);
+            is_ahead
+        })
+    }
+
+    /// Commits one offset.
+    pub(crate) fn commit_place(&self, place: Place, offset: u64) -> Result<()> {
+        self.commit_offsets([(self.name_of(place), offset)])
+    }
+
+    /// The name of a partition; of no topic, if it is not this consumer's.
+    pub(crate) fn name_of(&self, place: Place) -> TopicPartition {
+        self.subscription.name_of(place)
+    }
+
+    fn assigned(&self, place: Place) -> Result<&Assigned> {
+        self.subscription.find(place).ok_or_else(|| Error::NotAssigned { partition: self.name_of(place) })
     }
 
     /// Makes sure that no power loss takes what the span holds.
     pub(crate) fn sync_through(&self, span: &Span) -> Result<()> {
-        let log = self.subscription.get(&span.topic, span.place.1)?.log();
+        let log = self.assigned(span.place)?.log();
         log.sync_beyond(span.end.saturating_sub(1))
     }
 }

@@ -69,6 +69,10 @@ impl Subscription {
         self.revision
     }
 
+    pub(super) fn policy(&self) -> OutOfRange {
+        self.policy
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.partitions.is_empty()
     }

@@ -3,7 +3,6 @@
 
 mod store;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -108,23 +107,6 @@ use crate::sync::Instant;
 pub struct Sink<K, V, S> {
     consumer: Consumer<K, V>,
     store: S,
-    memory: Memory,
-}
-
-/// What a sink remembers of partitions until something is landed of them.
-#[derive(Debug, Default)]
-struct Memory {
-    /// Where it began, if the database knows nothing of it.
-    begun: BTreeMap<Place, u64>,
-    /// Where the consumer was sent. If it is elsewhere then, what was there is gone, and its policy chose.
-    sought: BTreeMap<Place, u64>,
-}
-
-/// What the database holds for each span, and where the consumer is to go if it is elsewhere.
-#[derive(Default)]
-struct Comparison {
-    stored: Vec<Option<SinkProgress>>,
-    misplaced: Vec<(Place, u64)>,
 }
 
 /// How an attempt to land records ended, if not with an error.
@@ -132,17 +114,33 @@ enum Attempt {
     Landed,
     /// Records are to be read from other offsets first.
     Misplaced(Vec<(Place, u64)>),
+    /// The database knows nothing of a partition any more.
+    Forgotten,
+    Refused(Refusal),
+}
+
+/// The database did not take progress. Once, another instance was quicker.
+#[derive(Clone, Copy, PartialEq)]
+struct Refusal {
+    place: Place,
+    /// What was loaded before.
+    stored: Option<SinkProgress>,
 }
 
 impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     /// A sink for what `consumer` reads. Its group is the sink's name in the database.
+    ///
+    /// Where the database knows nothing of a partition, the sink begins where the consumer is
+    /// ([`start`](crate::ConsumerBuilder::start)) and stores that at once. If the group has committed
+    /// something there, as one that was read without a sink, or with another database, it begins with the
+    /// first record that is there.
     ///
     /// # Errors
     /// [`Error::NoGroup`]; [`Error::InvalidConfig`] for a consumer with
     /// [`auto_commit`](crate::ConsumerBuilder::auto_commit), which could commit what was not landed.
     pub fn new(consumer: Consumer<K, V>, store: S) -> Result<Self> {
         consumer.check_landable()?;
-        Ok(Self { consumer, store, memory: Memory::default() })
+        Ok(Self { consumer, store })
     }
 
     /// Polls, and lands what came: `apply` stores in the transaction what the records lead to; then how far
@@ -150,18 +148,27 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     /// landed; 0 if none came within `timeout`, as with [`Consumer::poll`].
     ///
     /// The error `E` is yours: one that those of Ottla and of the store turn into, such as a boxed one. The
-    /// compiler cannot guess it, so end `apply` with `Ok::<_, E>(())`.
+    /// compiler cannot guess it, so end `apply` with `Ok::<_, E>(())`. A record that cannot be decoded, or
+    /// that the database does not take, comes again and again if `apply` answers an error: put it elsewhere,
+    /// into a table of its own for instance.
     ///
     /// `apply` is called again, with a new transaction, if another instance has landed the same records
     /// meanwhile. What it does outside the transaction is not undone. Blocks for as long as the database and
-    /// a sync of the log take.
+    /// a sync of the log take: in async code, call it on a thread that may block.
     ///
     /// # Errors
     /// Those of [`Consumer::poll`], of the store, and of `apply`: the transaction is rolled back, and the
-    /// next call gets the same records. [`Error::OtherLog`]: the progress in the database is of a log that
-    /// was made anew since. [`Error::OffsetOutOfRange`]: the log has lost what the database has landed. If
-    /// committing fails, the next call finds out whether it succeeded all the same. Errors of
-    /// [`Consumer::commit`], but for [`Error::CommitFenced`], are returned too; the records are landed then.
+    /// next call gets the same records. If committing fails, the next call finds out whether it succeeded all
+    /// the same. Errors of [`Consumer::commit`], but for [`Error::CommitFenced`], are returned too; the
+    /// records are landed then.
+    ///
+    /// An error of one partition is one of the call, until it is mended:
+    /// * [`Error::OtherLog`]: the progress in the database is of a log that was made anew since.
+    /// * [`Error::OffsetOutOfRange`]: what is to be landed next is gone; a consumer with another
+    ///   [`on_out_of_range`](crate::ConsumerBuilder::on_out_of_range) goes on without it. Or the log ends
+    ///   before what the database has landed: an older copy of it was put back. Put back the database too, or
+    ///   remove the sink's rows, before anything is sent: from then on nobody can tell.
+    /// * [`Error::ProgressRefused`]: the store does not do what [`TransactionalStore`] asks for.
     pub fn land<E>(
         &mut self,
         timeout: Duration,
@@ -171,6 +178,7 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
         E: From<Error> + From<S::Error>,
     {
         let began = Instant::now();
+        let mut refused = None;
         loop {
             self.place_if_needed::<E>()?;
             let records = self.consumer.poll(timeout.saturating_sub(began.elapsed()))?;
@@ -180,20 +188,24 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
                 }
                 return Ok(0);
             }
-            let spans = self.consumer.spans(&records);
-            match self.attempt(&records, &spans, &mut apply) {
-                Ok(Attempt::Landed) => {
-                    self.commit(&records)?;
+            let spans = self.consumer.spans(&records)?;
+            // Should `apply` panic, the next call looks anew where to go on.
+            let placed = self.consumer.take_placed();
+            let outcome = self.attempt(&records, &spans, &mut apply);
+            self.consumer.restore_placed(placed);
+            if !matches!(outcome, Ok(Attempt::Landed)) {
+                for span in &spans {
+                    self.consumer.go_to(span.place, span.start);
+                }
+            }
+            match outcome? {
+                Attempt::Landed => {
+                    follows(self.consumer.commit(&records))?;
                     return Ok(records.len());
                 }
-                Ok(Attempt::Misplaced(places)) => {
-                    self.go_back(&spans);
-                    places.into_iter().for_each(|(place, offset)| self.consumer.go_to(place, offset));
-                }
-                Err(error) => {
-                    self.go_back(&spans);
-                    return Err(error);
-                }
+                Attempt::Misplaced(places) => self.go_to(places)?,
+                Attempt::Forgotten => drop(self.consumer.take_placed()),
+                Attempt::Refused(refusal) => self.note_refusal(&mut refused, refusal)?,
             }
         }
     }
@@ -212,7 +224,7 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
 
     /// The consumer and the database, each to be used by itself.
     pub fn into_parts(mut self) -> (Consumer<K, V>, S) {
-        self.consumer.leave_sink();
+        self.consumer.take_placed();
         (self.consumer, self.store)
     }
 
@@ -225,13 +237,47 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
         if !self.consumer.is_to_be_placed() {
             return Ok(());
         }
+        // A sink that cannot reach its database must not keep partitions from others.
+        self.consumer.keep_up()?;
         let places = self.consumer.places();
-        let mut transaction = self.store.begin()?;
-        let found = compare::<_, _, S, E>(&self.consumer, &mut self.memory, &mut transaction, &places)?;
-        drop(transaction);
-        found.misplaced.into_iter().for_each(|(place, offset)| self.consumer.go_to(place, offset));
+        let mut refused = None;
+        while let Some(refusal) = self.place::<E>(&places)? {
+            self.note_refusal(&mut refused, refusal)?;
+        }
         self.consumer.set_placed();
         Ok(())
+    }
+
+    /// Looks where each partition is to go on, and stores where those begin that are new to the database.
+    fn place<E>(&mut self, places: &[Span]) -> Result<Option<Refusal>, E>
+    where
+        E: From<Error> + From<S::Error>,
+    {
+        let Self { consumer, store } = self;
+        let (mut misplaced, mut is_changed) = (Vec::new(), false);
+        let mut transaction = store.begin()?;
+        for span in places {
+            let of = partition(consumer.group_name(), span);
+            let progress = if let Some(progress) = S::load_progress(&mut transaction, &of)? {
+                progress
+            } else {
+                consumer.sync_through(span)?;
+                let new = SinkProgress { log_id: span.log_id, next_offset: consumer.first_to_land(span)? };
+                if !S::store_progress(&mut transaction, &of, None, new)? {
+                    return Ok(Some(Refusal { place: span.place, stored: None }));
+                }
+                is_changed = true;
+                new
+            };
+            misplaced.extend(elsewhere(consumer, span, progress)?.map(|offset| (span.place, offset)));
+        }
+        if is_changed {
+            S::commit(transaction)?;
+        } else {
+            drop(transaction);
+        }
+        self.go_to(misplaced)?;
+        Ok(None)
     }
 
     fn attempt<E>(
@@ -243,41 +289,60 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
     where
         E: From<Error> + From<S::Error>,
     {
+        let Self { consumer, store } = self;
         // Outside the transaction, which may lock others out of the database.
         for span in spans {
-            self.consumer.sync_through(span)?;
+            consumer.sync_through(span)?;
         }
-        let Self { consumer, store, memory } = self;
+        let sink = consumer.group_name();
+        let (mut stored, mut misplaced) = (Vec::with_capacity(spans.len()), Vec::new());
         let mut transaction = store.begin()?;
-        let found = compare::<_, _, S, E>(consumer, memory, &mut transaction, spans)?;
-        if !found.misplaced.is_empty() {
-            return Ok(Attempt::Misplaced(found.misplaced));
+        for span in spans {
+            let Some(progress) = S::load_progress(&mut transaction, &partition(sink, span))? else {
+                return Ok(Attempt::Forgotten);
+            };
+            stored.push(progress);
+            misplaced.extend(elsewhere(consumer, span, progress)?.map(|offset| (span.place, offset)));
+        }
+        if !misplaced.is_empty() {
+            return Ok(Attempt::Misplaced(misplaced));
         }
         apply(&mut transaction, records)?;
-        for (span, before) in spans.iter().zip(found.stored) {
-            let of = partition(consumer.group_name(), span);
+        for (span, before) in spans.iter().zip(stored) {
             let new = SinkProgress { log_id: span.log_id, next_offset: span.end };
-            if !S::store_progress(&mut transaction, &of, before, new)? {
-                // Another instance was quicker. What it has stored is seen in the next attempt.
-                return Ok(Attempt::Misplaced(Vec::new()));
+            if !S::store_progress(&mut transaction, &partition(sink, span), Some(before), new)? {
+                return Ok(Attempt::Refused(Refusal { place: span.place, stored: Some(before) }));
             }
         }
         S::commit(transaction)?;
-        spans.iter().for_each(|span| memory.forget(span.place));
         Ok(Attempt::Landed)
     }
 
-    /// The group follows. That it cannot, because the partition has another owner by now, does no harm: the
-    /// next owner asks the database.
-    fn commit(&self, records: &Records<K, V>) -> Result<()> {
-        match self.consumer.commit(records) {
-            Err(Error::CommitFenced { .. }) => Ok(()),
-            outcome => outcome,
+    /// Sends the consumer to other offsets. Where the database is ahead of the group, the group follows.
+    fn go_to(&mut self, places: Vec<(Place, u64)>) -> Result<()> {
+        for (place, offset) in places {
+            if self.consumer.go_to(place, offset) {
+                follows(self.consumer.commit_place(place, offset))?;
+            }
         }
+        Ok(())
     }
 
-    fn go_back(&mut self, spans: &[Span]) {
-        spans.iter().for_each(|span| self.consumer.go_to(span.place, span.start));
+    /// The second time, with nothing changed in between, it was not another instance.
+    fn note_refusal(&self, before: &mut Option<Refusal>, refusal: Refusal) -> Result<()> {
+        if before.replace(refusal) == Some(refusal) {
+            return Err(Error::ProgressRefused { partition: self.consumer.name_of(refusal.place) });
+        }
+        Ok(())
+    }
+}
+
+/// The group follows what was landed. That it cannot, because the partition has another owner by now, does no
+/// harm: the next owner asks the database.
+fn follows(committed: Result<()>) -> Result<()> {
+    match committed {
+        Err(Error::CommitFenced { .. }) => Ok(()),
+        outcome => outcome,
     }
 }
 
@@ -285,68 +350,23 @@ fn partition<'a>(sink: &'a str, span: &'a Span) -> SinkPartition<'a> {
     SinkPartition { sink, topic: &span.topic, partition: span.place.1 }
 }
 
-/// Compares where spans begin with what the database holds.
-fn compare<K, V, S, E>(
+/// Where the consumer is to go on in a partition, if it is not there.
+fn elsewhere<K: Codec, V: Codec>(
     consumer: &Consumer<K, V>,
-    memory: &mut Memory,
-    transaction: &mut S::Transaction<'_>,
-    spans: &[Span],
-) -> Result<Comparison, E>
-where
-    K: Codec,
-    V: Codec,
-    S: TransactionalStore,
-    E: From<Error> + From<S::Error>,
-{
-    let mut found = Comparison::default();
-    for span in spans {
-        let progress = S::load_progress(transaction, &partition(consumer.group_name(), span))?;
-        if let Some(offset) = memory.place_of(consumer, span, progress)? {
-            found.misplaced.push((span.place, offset));
-        }
-        found.stored.push(progress);
+    span: &Span,
+    stored: SinkProgress,
+) -> Result<Option<u64>> {
+    let partition = || span.topic_partition();
+    if stored.log_id != span.log_id {
+        return Err(Error::OtherLog { partition: partition(), group: consumer.group_name().to_owned() });
     }
-    Ok(found)
-}
-
-impl Memory {
-    /// Where the consumer is to go if it is not where the database is.
-    fn place_of<K: Codec, V: Codec>(
-        &mut self,
-        consumer: &Consumer<K, V>,
-        span: &Span,
-        progress: Option<SinkProgress>,
-    ) -> Result<Option<u64>> {
-        let (earliest, latest) = consumer.range(span)?;
-        let (partition, requested) = (
-            span.topic_partition(),
-            match progress {
-                Some(progress) if progress.log_id != span.log_id => {
-                    let (partition, group) = (span.topic_partition(), consumer.group_name().to_owned());
-                    return Err(Error::OtherLog { partition, group });
-                }
-                Some(progress) => progress.next_offset,
-                // Of this log something was landed once: the database is another one.
-                None if consumer.has_committed(span) => earliest,
-                None => (*self.begun.entry(span.place).or_insert(span.start)).max(earliest),
-            },
-        );
-        if requested > latest {
-            return Err(Error::OffsetOutOfRange { partition, requested, earliest, latest });
-        }
-        // What is gone was sought already: the consumer was told how to go on then, and is there.
-        let is_gone = requested < earliest && self.sought.get(&span.place) == Some(&requested);
-        if requested == span.start || is_gone {
-            return Ok(None);
-        }
-        self.sought.insert(span.place, requested);
-        Ok(Some(requested))
+    let (earliest, latest) = consumer.range(span)?;
+    let requested = stored.next_offset;
+    if requested > latest {
+        return Err(Error::OffsetOutOfRange { partition: partition(), requested, earliest, latest });
     }
-
-    fn forget(&mut self, place: Place) {
-        self.begun.remove(&place);
-        self.sought.remove(&place);
-    }
+    let is_there = requested == span.start || consumer.passes_over(requested, span, earliest);
+    Ok((!is_there).then_some(requested))
 }
 
 impl<K: Codec, V: Codec, S: fmt::Debug> fmt::Debug for Sink<K, V, S> {

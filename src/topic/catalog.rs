@@ -462,7 +462,12 @@ fn numbered(
 ) -> impl Iterator<Item = LogIdentity> {
     let topic: Arc<str> = Arc::from(entry.name.as_str());
     let (numbers, topic_id) = ((first as u32).., entry.id);
-    let identity = move |(partition, id)| LogIdentity { topic: Arc::clone(&topic), topic_id, partition, id };
+    // A log in memory is another one each time, whose offsets begin anew.
+    let is_kept = entry.settings.durability != Durability::Memory;
+    let identity = move |(partition, id)| {
+        let id = if is_kept { id } else { random_id() };
+        LogIdentity { topic: Arc::clone(&topic), topic_id, partition, id }
+    };
     numbers.zip(ids).map(identity)
 }
 
