@@ -97,9 +97,14 @@ use crate::sync::Instant;
 /// instances land the same records, such as a member that was taken for dead and its successor, one of them
 /// is rolled back.
 ///
+/// The records of one poll are one transaction: [`max_records`](crate::ConsumerBuilder::max_records) says how
+/// large it may be. Several sinks, for several groups or members of one, have a connection each.
+///
 /// # What it does about power losses
 /// Before a transaction is committed, the records in it are synced, if they are not yet: the database never
-/// knows of a record that the log could lose, whatever the [`Durability`](crate::Durability) of the topic.
+/// knows of a record that the log could lose. A topic of [`Durability::Memory`](crate::Durability::Memory) is
+/// empty after each start, and another log: what was landed of the former one has to be removed first
+/// ([`Error::OtherLog`]).
 ///
 /// # To land everything again
 /// Remove the rows of the sink, results and progress, from the database. A sink that finds no progress,

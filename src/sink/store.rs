@@ -1,8 +1,9 @@
 //! What a sink asks of a database.
 
 /// A database in which a [`Sink`](super::Sink) lands records: how to begin and commit a transaction, and
-/// where in it a sink's progress is kept. You write one for the database that you use; it is a table and four
-/// calls:
+/// where in it a sink's progress is kept. You write one for the database that you use, on a type of yours
+/// that holds the connection; it is four calls and a table, in the same database as your results, that is
+/// made before the sink is:
 ///
 /// ```sql
 /// CREATE TABLE sink_progress (
@@ -11,8 +12,13 @@
 ///     PRIMARY KEY (sink, topic, partition_number)
 /// );
 /// ```
+///
+/// Names are compared as they are, and not cut off. The usual isolation of a database (`READ COMMITTED`) is
+/// enough for progress. Try yours: of two connections that load the same progress and store new ones, one
+/// must be told `false`, and a transaction that is dropped must leave nothing behind.
 pub trait TransactionalStore {
-    /// A transaction. Dropping it must roll it back.
+    /// A transaction. Dropping it must roll it back: where the driver's does not, put it into a type that
+    /// does.
     type Transaction<'a>
     where
         Self: 'a;
@@ -20,7 +26,8 @@ pub trait TransactionalStore {
     /// What the database's driver answers if something fails.
     type Error;
 
-    /// Begins a transaction. With SQLite, one that may write (`BEGIN IMMEDIATE`).
+    /// Begins a transaction. With SQLite, one that may write (`BEGIN IMMEDIATE`). It is the place to connect
+    /// again if the connection is lost.
     ///
     /// # Errors
     /// The database's.
@@ -41,7 +48,7 @@ pub trait TransactionalStore {
     /// `expected` is `None`, each of which says how many rows it has changed.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's; that a transaction could not be serialized is one of them. Call `land` again then.
     fn store_progress(
         transaction: &mut Self::Transaction<'_>,
         of: &SinkPartition<'_>,

@@ -1,5 +1,5 @@
-//! All that a sink needs to know of the databases: where its progress is kept. The other columns of the
-//! database are the program's.
+//! All that a sink needs to know of the databases: where its progress is kept. The other tables are the
+//! program's.
 
 use common::Failure;
 use ottla::{SinkPartition, SinkProgress, TransactionalStore};
