@@ -186,7 +186,8 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
         let mut refused = None;
         loop {
             self.place_if_needed::<E>()?;
-            let records = self.consumer.poll(timeout.saturating_sub(began.elapsed()))?;
+            let passed = Instant::now().saturating_duration_since(began);
+            let records = self.consumer.poll(timeout.saturating_sub(passed))?;
             if records.is_empty() {
                 if self.consumer.is_to_be_placed() {
                     continue;
