@@ -44,7 +44,11 @@ fn sends_and_reads(broker: &Broker, config: TopicConfig) {
     });
     let keeping = spawn({
         let broker = broker.clone();
-        move || (0..3).for_each(|_| drop(broker.run_housekeeping().expect("no fault")))
+        move || {
+            for _ in 0..3 {
+                broker.run_housekeeping().expect("no fault");
+            }
+        }
     });
     send_all(broker);
     join(reading);
