@@ -41,6 +41,23 @@ const DOORS: [(&str, &str, &str); 8] = [
 
 const UNSAFE_FILES: [&str; 1] = ["src/log/chunk.rs"];
 const BANNED_MACROS: [&str; 7] = ["println", "eprintln", "print", "eprint", "dbg", "todo", "unimplemented"];
+/// What lies beside the sources; hidden files too. Anything else was left there by mistake.
+const TOP_LEVEL: [&str; 14] = [
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "benches",
+    "docs",
+    "examples",
+    "rustfmt.toml",
+    "src",
+    "target",
+    "tests",
+];
 const MAX_COLUMNS: usize = 110;
 const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 70;
@@ -61,6 +78,14 @@ fn the_tree_is_tidy() {
     let architecture = fs::read_to_string(root.join("docs/architecture.md")).unwrap_or_default();
     findings.extend(check_architecture(&architecture));
     assert!(findings.is_empty(), "{} findings:\n{}\n", findings.len(), findings.join("\n"));
+}
+
+#[test]
+fn the_top_level_holds_what_belongs_there() {
+    let entries = fs::read_dir(env!("CARGO_MANIFEST_DIR")).expect("the root is readable");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let is_strange = |name: &String| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str());
+    assert_eq!(names.filter(is_strange).collect::<Vec<_>>(), [""; 0]);
 }
 
 /// Every `.rs` file below `dir`, but for build output and hidden folders.
