@@ -56,7 +56,7 @@ impl FlushQueue {
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
@@ -67,7 +67,8 @@ mod tests {
     use crate::record::frame::NewRecord;
     use crate::storage::{DataDir, MemoryStorage};
 
-    fn log(config: &TopicConfig, flush: FlushQueue) -> Arc<PartitionLog> {
+    /// A new log in memory storage.
+    pub(in crate::log) fn log(config: &TopicConfig, flush: FlushQueue) -> Arc<PartitionLog> {
         let storage = Arc::new(MemoryStorage::default());
         let place = LogPlace {
             data_dir: Arc::new(DataDir::own(storage, Path::new("/data")).expect("free")),
@@ -85,7 +86,8 @@ mod tests {
         PartitionLog::open(found, &settings, RecoveryPolicy::Strict).expect("no damage").0
     }
 
-    const RECORD: NewRecord<'static> = NewRecord { key: None, value: None, headers: &[], timestamp: 0 };
+    pub(in crate::log) const RECORD: NewRecord<'static> =
+        NewRecord { key: None, value: None, headers: &[], timestamp: 0 };
 
     #[test]
     fn a_flusher_that_is_busy_is_not_asked_again_and_again() {

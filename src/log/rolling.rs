@@ -79,39 +79,16 @@ impl PartitionLog {
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
-    use std::path::Path;
-
-    use crate::clock::SystemClock;
-    use crate::config::{RecoveryPolicy, TopicConfig, TopicDefaults};
+    use crate::config::TopicConfig;
     use crate::log::flush::FlushQueue;
+    use crate::log::flush::tests::{RECORD, log};
     use crate::log::segment_header::SEGMENT_HEADER_BYTES;
-    use crate::log::{LogIdentity, LogPlace, PartitionLog, Request};
-    use crate::record::frame::NewRecord;
-    use crate::storage::{DataDir, MemoryStorage};
-    use crate::sync::Arc;
-
-    const RECORD: NewRecord<'static> = NewRecord { key: None, value: None, headers: &[], timestamp: 0 };
 
     /// A sender comes between the plan to begin a segment and its beginning at rest, and begins one itself.
     #[test]
     fn a_batch_behind_a_segment_that_was_begun_at_rest_is_known_to_lie_where_it_is_written() {
         let (flush, _requests) = FlushQueue::new();
-        let place = LogPlace {
-            data_dir: Arc::new(
-                DataDir::own(Arc::new(MemoryStorage::default()), Path::new("/data")).expect("free"),
-            ),
-            dir: Path::new("/data").into(),
-            clock: Arc::new(SystemClock),
-            flush,
-            reads: Arc::default(),
-            upkeep: Arc::default(),
-        };
-        let identity = LogIdentity { topic: "payments".into(), topic_id: 1, partition: 0, id: 7 };
-        PartitionLog::create(&identity, &place).expect("in memory");
-        let found = PartitionLog::examine(identity, place, &Request::of_new_log()).expect("readable");
-        let settings = TopicConfig::new().settings(&TopicDefaults::on_disk()).expect("in range");
-        let log = PartitionLog::open(found, &settings, RecoveryPolicy::Strict).expect("no damage").0;
-
+        let log = log(&TopicConfig::new(), flush);
         log.append(&[RECORD]).expect("no fault");
         log.stage().lock().roll_next();
         log.append(&[RECORD]).expect("no fault");

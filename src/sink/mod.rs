@@ -210,7 +210,9 @@ impl<K: Codec, V: Codec, S: TransactionalStore + 'static> Sink<K, V, S> {
                     return Ok(records.len());
                 }
                 Attempt::Misplaced(places) => self.go_to(places)?,
-                Attempt::Forgotten => drop(self.consumer.take_placed()),
+                Attempt::Forgotten => {
+                    self.consumer.take_placed();
+                }
                 Attempt::Refused(refusal) => self.note_refusal(&mut refused, refusal)?,
             }
         }

@@ -33,6 +33,7 @@ pub(crate) struct Database {
     tables: Arc<Mutex<Tables>>,
     /// Of this connection and its copies: fails once.
     fault: Arc<Mutex<Option<Fault>>>,
+    refuses: bool,
 }
 
 /// Sees the tables as they were when it began, as one of `REPEATABLE READ` does. Two can be open at once.
@@ -75,9 +76,14 @@ impl Database {
         *lock(&self.fault) = Some(fault);
     }
 
+    /// From now on it takes no progress, as if its condition were never met.
+    pub(crate) fn refuse(&mut self) {
+        self.refuses = true;
+    }
+
     /// Another connection.
     pub(crate) fn connect(&self) -> Self {
-        Self { tables: Arc::clone(&self.tables), fault: Arc::default() }
+        Self { tables: Arc::clone(&self.tables), ..Self::default() }
     }
 
     pub(crate) fn landed(&self) -> Vec<Landed> {
@@ -143,7 +149,8 @@ impl TransactionalStore for Database {
         new: SinkProgress,
     ) -> Result<bool, Fault> {
         transaction.database.check(Fault::Store)?;
-        if lock(&transaction.database.tables).progress.get(&key(of)).copied() != expected {
+        let stored = lock(&transaction.database.tables).progress.get(&key(of)).copied();
+        if transaction.database.refuses || stored != expected {
             return Ok(false);
         }
         transaction.conditions.push((key(of), expected));

@@ -4,10 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ottla::storage::MemoryStorage;
-use ottla::{
-    Broker, Durability, Error, OutOfRange, Records, Sink, SinkPartition, SinkProgress, Start, TopicConfig,
-    TopicPartition, TransactionalStore,
-};
+use ottla::{Broker, Durability, Error, OutOfRange, Records, Sink, Start, TopicConfig, TopicPartition};
 
 use super::database::{Database, Failed, Fault, Transaction};
 use super::{TestSink, insert, land, land_all, sink};
@@ -73,44 +70,15 @@ fn where_it_began_is_known_to_the_next_run_though_nothing_was_landed() {
     });
 }
 
-/// A store whose condition is never met.
-struct Refusing(Database);
-
-impl TransactionalStore for Refusing {
-    type Transaction<'a> = Transaction<'a>;
-    type Error = Fault;
-
-    fn begin(&mut self) -> Result<Transaction<'_>, Fault> {
-        self.0.begin()
-    }
-
-    fn load_progress(
-        transaction: &mut Transaction<'_>,
-        of: &SinkPartition<'_>,
-    ) -> Result<Option<SinkProgress>, Fault> {
-        Database::load_progress(transaction, of)
-    }
-
-    fn store_progress(
-        transaction: &mut Transaction<'_>,
-        of: &SinkPartition<'_>,
-        expected: Option<SinkProgress>,
-        new: SinkProgress,
-    ) -> Result<bool, Fault> {
-        Ok(expected.is_none() && Database::store_progress(transaction, of, expected, new)?)
-    }
-
-    fn commit(transaction: Transaction<'_>) -> Result<(), Fault> {
-        Database::commit(transaction)
-    }
-}
-
 #[test]
 fn a_store_that_refuses_without_a_reason_is_told_of() {
     let broker = Broker::in_memory();
     make(&broker, "t", 1);
     send_numbered(&broker, "t", 1);
-    let mut sink = Sink::new(member(&broker), Refusing(Database::default())).expect("it has a group");
+    let mut sink = sink(&broker, &Database::default());
+    assert_eq!(sink.land(NOW, insert).expect("no fault"), 1);
+    send_numbered(&broker, "t", 1);
+    sink.store_mut().refuse();
     assert_fails!(
         sink.land(FOREVER, insert),
         Failed::Ottla(Error::ProgressRefused { partition }) if partition == TopicPartition::new("t", 0)
